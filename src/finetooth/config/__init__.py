@@ -1,0 +1,47 @@
+"""The configuration of a command: its tree, its keys, and where each value comes from.
+
+    from finetooth.config import load_config
+
+    resolved = load_config({"labels.way": "trl"})
+    resolved.config.labels.way          # "trl"
+    resolved.origins["labels.way"]      # "argument"
+
+`tree` holds the dataclasses, the one place where a field is documented; `keys` reads them as dotted keys; `files`
+finds and reads a file, `loading` puts files, environment and command line together.
+"""
+
+from finetooth.config.files import find_file
+from finetooth.config.keys import Key, closest, flatten, key_of, keys, nest
+from finetooth.config.loading import ConfigErrors, Flag, Resolved, load_config
+from finetooth.config.tree import (
+    Config,
+    DataConfig,
+    LabelsConfig,
+    LabelsWay,
+    Loader,
+    OutputConfig,
+    TokenizerConfig,
+    TrainOn,
+)
+
+__all__ = [
+    "Config",
+    "ConfigErrors",
+    "DataConfig",
+    "Flag",
+    "Key",
+    "LabelsConfig",
+    "LabelsWay",
+    "Loader",
+    "OutputConfig",
+    "Resolved",
+    "TokenizerConfig",
+    "TrainOn",
+    "closest",
+    "find_file",
+    "flatten",
+    "key_of",
+    "keys",
+    "load_config",
+    "nest",
+]
