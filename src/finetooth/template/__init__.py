@@ -1,0 +1,34 @@
+"""Chat templates: compiling and rendering them in a sandbox, and finding who says what in the text.
+
+source --compile--> ChatTemplate --render--> text
+Record --Renderer--> Rendered(text, spans)
+"""
+
+from finetooth.template.chat import ChatTemplate, part_text, read_template
+from finetooth.template.rendering import (
+    CONTROL_LITERAL,
+    Renderer,
+    Stops,
+    common_length,
+    conversation_text,
+    prompt_text,
+    text_spans,
+)
+from finetooth.template.turns import ASSISTANT_ROLES, TURN_KEYS, learned_turns, turn_flag
+
+__all__ = [
+    "ASSISTANT_ROLES",
+    "CONTROL_LITERAL",
+    "TURN_KEYS",
+    "ChatTemplate",
+    "Renderer",
+    "Stops",
+    "common_length",
+    "conversation_text",
+    "learned_turns",
+    "part_text",
+    "prompt_text",
+    "read_template",
+    "text_spans",
+    "turn_flag",
+]
