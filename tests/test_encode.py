@@ -110,7 +110,7 @@ class TestEndOfSequence:
     def test_it_is_not_doubled(self) -> None:
         eos = byte_bpe().token_to_id("</s>")
         input_ids, labels = self.encode("はい</s>")
-        assert input_ids.count(eos) == 1
+        assert [token_id for token_id in input_ids if token_id == eos] == [eos]
         assert labels[-1] == eos
 
     def test_it_is_masked_where_the_end_is_not_learned(self) -> None:

@@ -1,0 +1,75 @@
+"""finetooth goes through a language-model fine-tune with a fine-tooth comb.
+
+    import finetooth
+
+    finetooth.inspect("train.jsonl", model="my-model")                # which tokens are supervised
+    finetooth.encode(rows, model="my-model")                          # ids, labels and ranges of rows
+    finetooth.encode_dataset(dataset, tokenizer)                      # input_ids and labels for Trainer and TRL
+
+Everything is imported when it is first asked for: `import finetooth` imports no other library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from finetooth.version import __version__
+
+if TYPE_CHECKING:
+    from finetooth.api import encode, encode_dataset
+    from finetooth.config import Config, DataConfig, LabelsConfig, TokenizerConfig
+    from finetooth.errors import FinetoothError
+    from finetooth.inspection import Inspection, inspect
+    from finetooth.labels import Setup, make_setup
+    from finetooth.records import read_records, records_of
+    from finetooth.tokenizer import Tokenizer, load_tokenizer
+    from finetooth.types import IGNORE_INDEX, Encoded, Record, Rendered, Span
+
+__all__ = [
+    "IGNORE_INDEX",
+    "Config",
+    "DataConfig",
+    "Encoded",
+    "FinetoothError",
+    "Inspection",
+    "LabelsConfig",
+    "Record",
+    "Rendered",
+    "Setup",
+    "Span",
+    "Tokenizer",
+    "TokenizerConfig",
+    "__version__",
+    "encode",
+    "encode_dataset",
+    "inspect",
+    "load_tokenizer",
+    "make_setup",
+    "read_records",
+    "records_of",
+]
+
+_HOMES = {
+    "finetooth.api": ("encode", "encode_dataset"),
+    "finetooth.config": ("Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
+    "finetooth.errors": ("FinetoothError",),
+    "finetooth.inspection": ("Inspection", "inspect"),
+    "finetooth.labels": ("Setup", "make_setup"),
+    "finetooth.records": ("read_records", "records_of"),
+    "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
+    "finetooth.types": ("IGNORE_INDEX", "Encoded", "Record", "Rendered", "Span"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'finetooth' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

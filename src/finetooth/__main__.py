@@ -1,0 +1,8 @@
+"""Run the command line as `python -m finetooth`."""
+
+import sys
+
+from finetooth.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
