@@ -54,9 +54,9 @@ CONVERSATIONS = {
 
 
 def theirs(source: str, messages: list[dict[str, Any]], **options: Any) -> tuple[str, list[tuple[int, int]]]:
-    from transformers.utils.chat_template_utils import render_jinja_template
+    from transformers.utils import chat_template_utils
 
-    texts, blocks = render_jinja_template([messages], chat_template=source, **SPECIAL, **options)
+    texts, blocks = chat_template_utils.render_jinja_template([messages], chat_template=source, **SPECIAL, **options)
     return texts[0], [tuple(block) for block in blocks[0]] if blocks else []
 
 
@@ -146,7 +146,7 @@ def _words_start(text: str, messages: list[dict[str, Any]], index: int) -> int:
 
 
 def _end_of_text(template: ChatTemplate, text: str) -> set[int]:
-    """Phi-3 ends every text with `<|endoftext|>`, which its masks hold and inference, stopped at `<|end|>`, never reaches."""
+    """Phi-3 ends every text with its EOS, which its masks hold and inference, stopped at `<|end|>`, never reaches."""
     if template.name.startswith("phi3"):
         return set(range(len(text) - len("</s>"), len(text)))
     return set()

@@ -101,7 +101,7 @@ def test_every_shape(rows: Callable[[], list[dict[str, Any]]], tokenizer: str, t
 
 @pytest.mark.parametrize("completion_only_loss", [True, False])
 def test_completion_only_loss(completion_only_loss: bool, tmp_path: Path) -> None:
-    options = {"completion_only_loss": completion_only_loss}
+    options: dict[str, Any] = {"completion_only_loss": completion_only_loss}
     assert_equal(as_message_pairs(), "llama2-pad-is-unk", tmp_path, labels=options, **options)
     assert_equal(plain_pairs(), "llama2-eos-normalized", tmp_path, labels=options, **options)
 
@@ -130,7 +130,7 @@ def test_default_truncation_is_1024(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [as_messages, as_message_pairs, longer_dialogues])
 def test_assistant_only_loss(rows: Callable[[], list[dict[str, Any]]], tmp_path: Path) -> None:
-    options = {"assistant_only_loss": True}
+    options: dict[str, Any] = {"assistant_only_loss": True}
     assert_equal(rows(), "llama2-pad-is-unk", tmp_path, template=GENERATION_TEMPLATE, labels=options, **options)
 
 
@@ -138,7 +138,7 @@ def test_assistant_only_loss_with_the_masks_own_faults(tmp_path: Path) -> None:
     """transformers drops the tail tokens of a last multi-token character; users train on that."""
     template = GENERATION_TEMPLATE.replace("m.content + eos_token", "m.content")
     rows = [{"messages": [{"role": "user", "content": "嬉しい"}, {"role": "assistant", "content": "嬉🦜"}]}]
-    options = {"assistant_only_loss": True}
+    options: dict[str, Any] = {"assistant_only_loss": True}
     assert_equal(rows, "llama2-pad-is-unk", tmp_path, template=template, labels=options, **options)
 
 
@@ -147,7 +147,7 @@ def test_training_template_is_swapped_in(name: str, tmp_path: Path) -> None:
     import trl
 
     template = (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    options = {"assistant_only_loss": True}
+    options: dict[str, Any] = {"assistant_only_loss": True}
     assert_equal(longer_dialogues(), "llama2-pad-is-unk", tmp_path, template=template, labels=options, **options)
 
 
@@ -164,7 +164,7 @@ def test_tools_and_template_variables(tmp_path: Path) -> None:
 
 def test_a_row_without_assistant_tokens_is_refused_by_both(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": "はい"}]}]
-    options = {"assistant_only_loss": True}
+    options: dict[str, Any] = {"assistant_only_loss": True}
     with pytest.raises(LabelsError, match="SFTTrainer raises"):
         assert_equal(rows, "llama2-pad-is-unk", tmp_path, template=GENERATION_TEMPLATE, labels=options, **options)
     tokenizer = tokenizer_of(SHARED / "data/tokenizers/llama2-pad-is-unk")
