@@ -36,7 +36,11 @@ def test_a_row_without_labels_says_so(demo_model: str) -> None:
 
 
 def test_padding_is_left_out_by_position(demo_model: str) -> None:
-    row = {"input_ids": [2, 2, 1, 300, 2, 2], "labels": [-100, -100, 1, 300, 2, -100], "attention_mask": [0, 0, 1, 1, 1, 0]}
+    row = {
+        "input_ids": [2, 2, 1, 300, 2, 2],
+        "labels": [-100, -100, 1, 300, 2, -100],
+        "attention_mask": [0, 0, 1, 1, 1, 0],
+    }
     one = encoded(demo_model, row)
     assert one.input_ids == [1, 300, 2]
     assert one.labels == [1, 300, 2]
@@ -61,6 +65,8 @@ def test_the_same_labels_as_the_way_that_prepared_them(demo_model: str) -> None:
     for one in prepared:
         again = encoded(demo_model, {"input_ids": one.input_ids, "labels": one.labels})
         assert again.labels == one.labels
-        learned = [again.text[start:end] for (start, end), label in zip(again.offsets, again.labels, strict=True) if label >= 0]
+        learned = [
+            again.text[start:end] for (start, end), label in zip(again.offsets, again.labels, strict=True) if label >= 0
+        ]
         assert "".join(dict.fromkeys(learned)).startswith("ご")
         assert learned[-1] == "</s>"

@@ -68,7 +68,9 @@ def test_masking_is_the_documented_one(input_ids: list[int], response: list[int]
         ([4, 7, 5], [7], [9], [-100] * 3),  # no instruction
     ],
 )
-def test_documented_cases(input_ids: list[int], response: list[int], instruction: list[int], expected: list[int]) -> None:
+def test_documented_cases(
+    input_ids: list[int], response: list[int], instruction: list[int], expected: list[int]
+) -> None:
     labels = [IGNORE_INDEX if token == PAD else token for token in input_ids]
     mask_in_place(labels, response, instruction)
     assert labels == expected

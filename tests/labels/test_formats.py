@@ -28,9 +28,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 def alpaca_by_hand(row: dict[str, Any]) -> dict[str, Any]:
     question = row["instruction"] + ("\n" + row["input"] if row["input"] else "")
-    return {
-        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
-    }
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]}
 
 
 def sharegpt_by_hand(row: dict[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def attribute(
             marked = template.render(
                 marked_messages, tools=tools, variables=variables, add_generation_prompt=add_generation_prompt
             )
-        except Exception:  # noqa: BLE001 - whatever a template does with a mark, the next place is tried
+        except Exception:
             continue
         result = marker.read(marked, text)
         if result is None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from os.path import commonprefix
+
 from finetooth.config import TrainOn
 from finetooth.errors import TemplateError
 from finetooth.messages import say
@@ -343,7 +343,14 @@ def common_length(left: str, right: str) -> int:
     """Return how many characters two texts have in common at their start."""
     if left.startswith(right):
         return len(right)
-    return len(commonprefix([left, right]))
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _blank_until(text: str, start: int, end: int) -> int:

@@ -87,6 +87,7 @@ class TemplateDict:
     """Offer `dict(...)` to templates without the class, whose attributes would lead out of the sandbox."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        """Return `dict(...)`."""
         return dict(*args, **kwargs)
 
     def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
@@ -103,9 +104,9 @@ class _LimitingTransformer(jinja2.visitor.NodeTransformer):
         node.body.insert(0, nodes.ExprStmt(nodes.EnvironmentAttribute("tick")).set_lineno(node.lineno))
         return node
 
-    visit_For = visit_Macro = visit_CallBlock = _with_tick  # noqa: N815 - jinja's naming
+    visit_For = visit_Macro = visit_CallBlock = _with_tick
 
-    def visit_Concat(self, node: Any) -> Any:  # noqa: N802 - jinja's naming
+    def visit_Concat(self, node: Any) -> Any:
         self.generic_visit(node)
         return nodes.Call(nodes.EnvironmentAttribute("concatenate"), list(node.nodes), [], None, None).set_lineno(
             node.lineno
@@ -289,14 +290,18 @@ def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -
         except jinja2.exceptions.SecurityError as error:
             raise TemplateError(say("template.unsafe", message=str(error)), where=name) from error
         except jinja2.exceptions.TemplateError as error:
-            raise TemplateError(say("template.raised", message=error.message or ""), where=name) from error
+            # Whose row it is is not known here; the caller adds the place.
+            raise TemplateError(
+                say("template.raised", name=name, message=error.message or ""), help=say("template.raised_help")
+            ) from error
         except (LimitReachedError, OverflowError) as error:
             raise TemplateError(str(error), where=name, help=say("template.limit_help")) from error
         except (RecursionError, MemoryError) as error:
             raise TemplateError(say("template.too_deep"), where=name) from error
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
             raise TemplateError(
-                say("template.failed", kind=type(error).__name__, message=str(error)), where=name
+                say("template.failed", name=name, kind=type(error).__name__, message=str(error)),
+                help=say("template.raised_help"),
             ) from error
         return "".join(pieces), budget.generation
     finally:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,29 @@ from finetooth.messages import say
 SPECIAL_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The named special tokens (transformers' SPECIAL_TOKENS_ATTRIBUTES), in its order."""
 
-_HUB_FILES = (
+_VOCABULARIES = (
     "tokenizer.json",
+    "*.model",
+    "*.spm",
+    "*.tiktoken",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "bpe.codes",
+)
+"""The files that may hold a vocabulary (transformers 5.23, `vocab_files_names` of its tokenizer classes)."""
+
+_HUB_FILES = (
+    *_VOCABULARIES,
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "tokenizer.model",
     "config.json",
     "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",
-    "vocab.*",
-    "merges.txt",
 )
 
 
@@ -74,35 +85,17 @@ class TokenizerFiles:
         """What generation_config.json says."""
         return self.json("generation_config.json")
 
+    @cached_property
+    def vocabulary(self) -> str | None:
+        """The name of the file that holds the vocabulary: tokenizer.json, else one that has to be converted."""
+        names = sorted(entry.name for entry in self.directory.iterdir() if entry.is_file())
+        found = (name for pattern in _VOCABULARIES for name in names if fnmatchcase(name, pattern))
+        return next(found, None)
+
     @property
     def tokenizer_json(self) -> Path:
         """The path of tokenizer.json, which may be absent."""
         return self.directory / "tokenizer.json"
-
-    @cached_property
-    def special_tokens(self) -> dict[str, str]:
-        """The special-token map: `bos_token`, `eos_token`, and so on, and a model's own such as `image_token`."""
-        merged = dict(self.tokenizer_config)
-        if "added_tokens_decoder" not in merged:
-            # Only older directories are read this way; newer ones say everything in tokenizer_config.json.
-            merged.update(self.json("special_tokens_map.json"))
-        found: dict[str, str] = {}
-        for key in (*SPECIAL_TOKEN_KEYS, *merged):
-            value = merged.get(key)
-            if isinstance(value, Mapping):
-                value = value.get("content")
-            if key.endswith("_token") and isinstance(value, str) and value:
-                found[key] = value
-        return found
-
-    @cached_property
-    def extra_special_tokens(self) -> list[Any]:
-        """Special tokens without a name of their own: strings, or mappings with flags."""
-        merged = dict(self.tokenizer_config)
-        if "added_tokens_decoder" not in merged:
-            merged.update(self.json("special_tokens_map.json"))
-        value = merged.get("extra_special_tokens") or merged.get("additional_special_tokens") or []
-        return list(value.values()) if isinstance(value, Mapping) else list(value)
 
     @cached_property
     def chat_templates(self) -> dict[str, str]:
@@ -142,10 +135,11 @@ class TokenizerFiles:
         found: dict[str, list[int]] = {}
         for name, values in (("generation_config.json", self.generation_config), ("config.json", self.model_config)):
             value = values.get("eos_token_id")
-            if isinstance(value, int):
-                found[name] = [value]
-            elif isinstance(value, list):
-                found[name] = [item for item in value if isinstance(item, int)]
+            if value is None and isinstance(values.get("text_config"), Mapping):
+                value = values["text_config"].get("eos_token_id")
+            ids = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
+            if ids:
+                found[name] = ids
         return found
 
 
@@ -155,7 +149,7 @@ def locate(model: str, *, revision: str | None = None) -> TokenizerFiles:
     Raises:
         TokenizerError: There is no such directory, and no such repository can be had.
     """
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.is_dir():
         return TokenizerFiles(path)
     if path.is_file():
@@ -164,7 +158,7 @@ def locate(model: str, *, revision: str | None = None) -> TokenizerFiles:
         raise TokenizerError(
             say("tokenizer.is_file"), where=model, help=say("tokenizer.is_file_help", directory=str(path.parent))
         )
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep != "/" and os.sep in model:
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or (os.sep != "/" and os.sep in model):
         raise TokenizerError(say("tokenizer.no_directory"), where=model, help=_nearest(path))
     return TokenizerFiles(_download(model, revision))
 
@@ -172,7 +166,7 @@ def locate(model: str, *, revision: str | None = None) -> TokenizerFiles:
 def _nearest(path: Path) -> str:
     import difflib
 
-    parent = path.expanduser().parent
+    parent = path.parent
     names = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=1)
     return say("tokenizer.did_you_mean", path=str(parent / close[0])) if close else say("tokenizer.no_directory_help")

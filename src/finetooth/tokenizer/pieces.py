@@ -24,6 +24,13 @@ def byte_level_alphabet() -> dict[str, int]:
     return table | {chr(0x100 + number): byte for number, byte in enumerate(others)}
 
 
+def vocabulary_string(backend: tokenizers.Tokenizer, token_id: int) -> str | None:
+    """Return the vocabulary's string for an id; `None` for any number that is no id of it, such as -100."""
+    # The library counts in 32 bits without a sign, and raises OverflowError for any other number.
+    piece: str | None = backend.id_to_token(token_id) if 0 <= token_id < 1 << 32 else None
+    return piece
+
+
 def components(backend: tokenizers.Tokenizer) -> dict[str, Any]:
     """Return a tokenizer's JSON without its vocabulary's content: normalizer, pre-tokenizer, decoder and so on."""
     whole: dict[str, Any] = json.loads(backend.to_str())
@@ -57,13 +64,12 @@ class PieceBytes(dict[int, bytes | None]):
         super().__init__()
         self._backend = backend
         parts = components(backend)
-        decoder = kinds(parts.get("decoder")) | kinds(parts.get("pre_tokenizer"))
-        self.byte_level = "ByteLevel" in decoder
+        types = kinds([parts.get(name) for name in ("normalizer", "pre_tokenizer", "decoder")])
+        self.byte_level = "ByteLevel" in types
         self.space_mark = not self.byte_level and (
-            "Metaspace" in decoder
+            "Metaspace" in types
             or "▁" in json.dumps([parts.get("normalizer"), parts.get("decoder")], ensure_ascii=False)
         )
-        self.normalizer = parts.get("normalizer")
         self._added = {index: token.content for index, token in backend.get_added_tokens_decoder().items()}
         unknown = parts["model"].get("unk_token")
         self._unknown = backend.token_to_id(unknown) if isinstance(unknown, str) else parts["model"].get("unk_id")
@@ -76,8 +82,10 @@ class PieceBytes(dict[int, bytes | None]):
         if token_id == self._unknown:
             return None
         if token_id in self._added:
-            return self._added[token_id].encode("utf-8", "surrogatepass")
-        piece = self._backend.id_to_token(token_id)
+            added = self._added[token_id]
+            # Gemma adds `▁▁` and longer, which come from spaces by way of the model and not as added tokens.
+            return (added.replace("▁", " ") if self.space_mark else added).encode()
+        piece = vocabulary_string(self._backend, token_id)
         if piece is None:
             return None
         if self.byte_level:

@@ -14,7 +14,7 @@ from finetooth.errors import TokenizerError
 from finetooth.messages import say
 from finetooth.template import ChatTemplate, Stops
 from finetooth.tokenizer.files import TokenizerFiles
-from finetooth.tokenizer.pieces import PieceBytes
+from finetooth.tokenizer.pieces import PieceBytes, vocabulary_string
 
 
 class Tokenizer:
@@ -51,6 +51,7 @@ class Tokenizer:
         self.files = files
         self._chat_templates = chat_templates
         self.unchecked = unchecked
+        _without_word_cache(backend)
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.name!r}, loader={self.loader!r})"
@@ -59,7 +60,7 @@ class Tokenizer:
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary's string for an id; `<id>` in angle brackets where the vocabulary has none."""
-        piece: str | None = self.backend.id_to_token(token_id) if token_id >= 0 else None
+        piece = vocabulary_string(self.backend, token_id)
         return f"<{token_id}>" if piece is None else piece
 
     def piece_bytes(self, token_id: int) -> bytes | None:
@@ -67,7 +68,9 @@ class Tokenizer:
         return self.piece_table[token_id]
 
     def decode_one(self, token_id: int) -> str:
-        """Return what an id decodes to by itself."""
+        """Return what an id decodes to by itself; nothing where the vocabulary has no such id."""
+        if vocabulary_string(self.backend, token_id) is None:
+            return ""
         text: str = self.backend.decode([token_id], skip_special_tokens=False)
         return text
 
@@ -177,6 +180,7 @@ class Tokenizer:
         whole["post_processor"] = _without_trimming(whole["post_processor"])
         copy = tokenizers.Tokenizer.from_str(json.dumps(whole))
         copy.encode_special_tokens = self.backend.encode_special_tokens
+        _without_word_cache(copy)
         return copy
 
     # The chat template --------------------------------------------------------------------------------------------
@@ -194,12 +198,24 @@ class Tokenizer:
         if source is None:
             return None
         directory = self.files.directory if self.files is not None else Path(self.name)
-        path = directory / "chat_template.jinja"
+        path = directory / ("chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja")
         return self.compile(source, name=str(path) if path.is_file() else str(directory / "tokenizer_config.json"))
 
     def compile(self, source: str, *, name: str) -> ChatTemplate:
         """Compile a chat template with this tokenizer's special tokens as its variables."""
         return ChatTemplate(source, name=name, special_tokens=self.special_tokens)
+
+
+def _without_word_cache(backend: tokenizers.Tokenizer) -> None:
+    """Turn off the cache of words where a whole text is one word (Llama 2: nothing cuts it before BPE).
+
+    No text comes twice there, and the cache keeps every one: 0.4 KB a row, without end (tokenizers 0.23).
+    """
+    pre_tokenizer = backend.pre_tokenizer
+    if pre_tokenizer is None or b'"split":false' in pre_tokenizer.__getstate__():
+        resize = getattr(backend.model, "_resize_cache", None)
+        if resize is not None:
+            resize(0)
 
 
 def trims_ranges(post_processor: Any) -> bool:
