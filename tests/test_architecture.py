@@ -11,9 +11,9 @@ from tests.sources import modules
 
 LEVELS = (
     ("types", "errors", "messages", "version", "writing"),
-    ("config", "records", "template", "templates", "tokenizer", "encode", "labels", "dataset", "runs"),
+    ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "dataset", "runs"),
     ("rules", "view", "formats", "packing", "loss"),
-    ("inspection", "check", "fix", "train", "merge", "probe", "persona", "compare", "report"),
+    ("inspection", "checking", "fix", "train", "merge", "probe", "persona", "compare", "report"),
     ("web", "integrations", "demo", "api", "cli"),
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""
@@ -115,7 +115,7 @@ def test_no_name_has_two_places() -> None:
     ("module", "source", "complaint"),
     [
         ("labels.trl", "from finetooth.view import page", "labels.trl imports finetooth.view.page, which is not below"),
-        ("records", "from finetooth.encode import encode", "not below"),
+        ("records", "from finetooth.encoding import encode", "not below"),
         ("records.read", "import finetooth.nowhere", "no place in LEVELS"),
         ("novelty", "", "novelty has no place in LEVELS"),
         ("labels", "def f():\n    import torch", "labels imports torch"),
@@ -132,7 +132,7 @@ def test_a_violation_is_found(module: str, source: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("encode", "from finetooth.records import Record"),
+        ("encoding", "from finetooth.records import Record"),
         ("labels.trl", "from finetooth.labels.spans import spans"),
         ("tokenizer", "def load():\n    from transformers import AutoTokenizer"),
         ("packing", "import torch"),
@@ -143,3 +143,10 @@ def test_a_violation_is_found(module: str, source: str, complaint: str) -> None:
 )
 def test_what_is_allowed_is_not_found(module: str, source: str) -> None:
     assert violations(module, ast.parse(source)) == []
+
+
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Importing `finetooth.x` binds the module to that name, and `finetooth.x(...)` would then call a module."""
+    import finetooth
+
+    assert {module for module, _ in modules() if "." not in module}.isdisjoint(finetooth.__all__)

@@ -18,29 +18,34 @@ from finetooth.version import __version__
 
 if TYPE_CHECKING:
     from finetooth.api import encode, encode_dataset
-    from finetooth.config import Config, DataConfig, LabelsConfig, TokenizerConfig
+    from finetooth.checking import Report, check
+    from finetooth.config import CheckConfig, Config, DataConfig, LabelsConfig, TokenizerConfig
     from finetooth.errors import FinetoothError
     from finetooth.inspection import Inspection, inspect
     from finetooth.labels import Setup, make_setup
     from finetooth.records import read_records, records_of
     from finetooth.tokenizer import Tokenizer, load_tokenizer
-    from finetooth.types import IGNORE_INDEX, Encoded, Record, Rendered, Span
+    from finetooth.types import IGNORE_INDEX, Encoded, Finding, Record, Rendered, Span
 
 __all__ = [
     "IGNORE_INDEX",
+    "CheckConfig",
     "Config",
     "DataConfig",
     "Encoded",
+    "Finding",
     "FinetoothError",
     "Inspection",
     "LabelsConfig",
     "Record",
     "Rendered",
+    "Report",
     "Setup",
     "Span",
     "Tokenizer",
     "TokenizerConfig",
     "__version__",
+    "check",
     "encode",
     "encode_dataset",
     "inspect",
@@ -52,13 +57,14 @@ __all__ = [
 
 _HOMES = {
     "finetooth.api": ("encode", "encode_dataset"),
-    "finetooth.config": ("Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
+    "finetooth.checking": ("Report", "check"),
+    "finetooth.config": ("CheckConfig", "Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
     "finetooth.errors": ("FinetoothError",),
     "finetooth.inspection": ("Inspection", "inspect"),
     "finetooth.labels": ("Setup", "make_setup"),
     "finetooth.records": ("read_records", "records_of"),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
-    "finetooth.types": ("IGNORE_INDEX", "Encoded", "Record", "Rendered", "Span"),
+    "finetooth.types": ("IGNORE_INDEX", "Encoded", "Finding", "Record", "Rendered", "Span"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -224,25 +224,30 @@ def inspect(
     Raises:
         FinetoothError: The data, a tokenizer, a template or an option is wrong.
     """
-    collated = collated_rows(data)
-    if collated is not None:
+    setups = setups_for(data, model=model, labels=labels, template=template, loader=loader, **options)
+    source = open_any(data, data_config or DataConfig())
+    selection = Selection(records=tuple(records), sample=sample, limit=limit)
+    return Inspection(list(inspect_records(source, setups, selection)))
+
+
+def setups_for(
+    data: Any, *, model: Any, labels: str | Sequence[str], template: str | None, loader: str, **options: Any
+) -> list[Setup]:
+    """Return a set-up for each model and way of making labels; a live Trainer brings its tokenizer and its labels."""
+    if is_collated(data):
         model = getattr(data, "processing_class", None) if model is None else model
         labels = "as-is"
     if model is None:
         raise ConfigError(say("inspection.no_model"), help=say("inspection.no_model_help"))
     models = list(model) if isinstance(model, (list, tuple)) else [model]
-    ways = [labels] if isinstance(labels, str) else list(labels)
-    setups = make_setups(
+    return make_setups(
         [one if isinstance(one, (str, Tokenizer)) else from_transformers(one) for one in models],
-        ways,
+        [labels] if isinstance(labels, str) else list(labels),
         Config(
             tokenizer=TokenizerConfig(template=template, loader=loader),  # type: ignore[arg-type]
             labels=LabelsConfig(**options),
         ),
     )
-    source = records_of(collated) if collated is not None else open_records(data, data_config or DataConfig())
-    selection = Selection(records=tuple(records), sample=sample, limit=limit)
-    return Inspection(list(inspect_records(source, setups, selection)))
 
 
 def make_setups(models: Sequence[str | Tokenizer], ways: Sequence[str], config: Config) -> list[Setup]:
@@ -273,16 +278,21 @@ def open_records(data: Any, config: DataConfig, on_broken: OnBroken | None = Non
     raise DataError(say("inspection.not_data", kind=type(data).__name__), help=say("inspection.not_data_help"))
 
 
-def collated_rows(data: Any) -> Iterator[dict[str, Any]] | None:
-    """Return the rows of a live Trainer or DataLoader as its collator makes them; `None` where it is neither.
+def is_collated(data: Any) -> bool:
+    """Return whether something is a live Trainer or DataLoader, whose collator makes the labels."""
+    return hasattr(data, "get_train_dataloader") or (hasattr(data, "collate_fn") and hasattr(data, "dataset"))
 
-    One row at a time, in the order of the data set and not of the sampler, so that records keep their numbers.
+
+def open_any(data: Any, config: DataConfig) -> Iterator[Record]:
+    """Read records from wherever they are: files, the hub, memory, or the collator of a live Trainer or DataLoader.
+
+    Of a collator the rows come one at a time, in the order of the data set and not of the sampler, so that records keep
+    their numbers.
     """
-    if hasattr(data, "get_train_dataloader"):
-        data = data.get_train_dataloader()
-    if not (hasattr(data, "collate_fn") and hasattr(data, "dataset")):
-        return None
-    return _collated(data.dataset, data.collate_fn)
+    if not is_collated(data):
+        return open_records(data, config)
+    loader = data.get_train_dataloader() if hasattr(data, "get_train_dataloader") else data
+    return records_of(_collated(loader.dataset, loader.collate_fn))
 
 
 def _collated(dataset: Any, collate: Callable[[list[Any]], Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

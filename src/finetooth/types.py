@@ -110,8 +110,74 @@ class Encoded:
     spans: tuple[Span, ...]
     dropped: str | None = None
     """Why the trainer drops this row, or `None`."""
+    num_cut: int = 0
+    """How many tokens a limit of length took from the row."""
     notes: tuple[str, ...] = ()
     """What a reader has to know of this row's labels, such as a marker that was not found."""
+
+
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+"""From the least to the worst."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a finding was seen: a record, a range of its text, and the tokens there."""
+
+    record: int
+    """The record's number, from 0; -1 for a finding of the set-up."""
+    where: str
+    """The record's place, or the file that a finding of the set-up stands in."""
+    start: int | None = None
+    """Half-open characters of the text."""
+    end: int | None = None
+    first_token: int | None = None
+    end_token: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why, with what shows it."""
+
+    code: str
+    """The code of the rule whose matter the cause is (`TOK003`), or a word (`pad-is-eos`)."""
+    text: str
+    """One sentence, in the language in force."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """What was seen, in plain JSON: ids, pieces, the character before, the flag, the file that it stands in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a rule found in one set-up, over all records in which it found it for the same cause."""
+
+    code: str
+    name: str
+    severity: Severity
+    model: str
+    labels_way: str
+    count: int
+    """In how many records; 1 for a finding of the set-up."""
+    share: float
+    """Of all records; 1.0 for a finding of the set-up."""
+    message: str
+    """One sentence: what is so, in the language in force."""
+    help: str | None
+    """One remedy."""
+    cause: Cause | None = None
+    places: tuple[Place, ...] = ()
+    """The first three."""
+    views: tuple[str, ...] = ()
+    """The tokens at each place, in a line."""
+    reproduction: str | None = None
+    """Two lines of Python that show it."""
+    fixable: bool = False
+    """Whether `finetooth fix` can mend it."""
+    folded_under: str | None = None
+    """The code of the finding that this one follows from."""
+    hashes: tuple[str, ...] = ()
+    """Of the records, for a baseline; in no output."""
 
 
 class Pieces(Protocol):

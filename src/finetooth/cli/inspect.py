@@ -6,15 +6,16 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
+from finetooth.cli.output import stdout_or
 from finetooth.errors import ConfigError, FinetoothError
 from finetooth.inspection import Selection, inspect_records, make_setups, open_records
-from finetooth.labels import WAYS
+from finetooth.labels import WAYS, Setup
 from finetooth.messages import say
 from finetooth.types import InspectedRecord
 
@@ -24,29 +25,7 @@ _RECORDS_IN_HTML = 100
 """A page of more records than this is slow to open; more are shown where they are asked for by number or sample."""
 
 
-@subcommand(
-    "inspect",
-    flags=(
-        "labels.way",
-        "labels.train_on",
-        "labels.response_template",
-        "labels.response_template_ids",
-        "labels.instruction_template",
-        "labels.instruction_template_ids",
-        "labels.max_length",
-        "labels.truncation_mode",
-        "labels.completion_only_loss",
-        "labels.assistant_only_loss",
-        "tokenizer.template",
-        "tokenizer.loader",
-        "tokenizer.revision",
-        "data.shape",
-        "data.split",
-        "data.name",
-        "data.revision",
-        "data.skip_broken",
-    ),
-)
+@subcommand("inspect", flags=SETUP_FLAGS)
 @argument("data", nargs=-1, required=True)
 @option("-m", "--model", "models", multiple=True, metavar="MODEL", help_key="cli_inspect.model")
 @option("--against", multiple=True, choices=tuple(WAYS), help_key="cli_inspect.against")
@@ -80,9 +59,7 @@ def command(
     setups = make_setups(models, ways, config)
     if diff and len(setups) < 2:
         raise ConfigError(say("cli_inspect.diff_of_one"), where="--diff", help=say("cli_inspect.diff_of_one_help"))
-    for setup in setups:
-        if setup.tokenizer.unchecked:
-            invocation.talk(f"{setup.model}: " + say("tokenizer.unchecked", reason=setup.tokenizer.unchecked))
+    tell_unchecked(invocation, setups)
     broken: list[FinetoothError] = []
     skip = broken.append if config.data.skip_broken else None
     selection = _selection(numbers, sample, everything, format_name)
@@ -90,7 +67,7 @@ def command(
     inspected = inspect_records(records, setups, selection, skip)
     # The first record is made before anything is written, so that an error leaves no empty file and no half a page.
     first = next(inspected, None)
-    with _stdout_or(output) as file:
+    with stdout_or(output) as file:
         if format_name == "json":
             _write_json(file, _from(first, inspected))
         elif format_name == "html":
@@ -112,6 +89,13 @@ def command(
     return None
 
 
+def tell_unchecked(invocation: Invocation, setups: Sequence[Setup]) -> None:
+    """Say on stderr which tokenizers transformers may load otherwise."""
+    for tokenizer in dict.fromkeys(setup.tokenizer for setup in setups):
+        if tokenizer.unchecked:
+            invocation.talk(f"{tokenizer.name}: {say('tokenizer.unchecked', reason=tokenizer.unchecked)}")
+
+
 def _selection(numbers: Sequence[int], sample: int | None, everything: bool, format_name: str) -> Selection:
     if numbers or sample is not None or everything or format_name == "json":
         if any(number < 0 for number in numbers):
@@ -124,17 +108,6 @@ def _from(first: InspectedRecord | None, rest: Iterable[InspectedRecord]) -> Ite
     if first is not None:
         yield first
     yield from rest
-
-
-@contextmanager
-def _stdout_or(output: str | None) -> Iterator[IO[str]]:
-    if output is None or output == "-":
-        yield sys.stdout
-        return
-    from finetooth.writing import whole_file
-
-    with whole_file(Path(output)) as file:
-        yield file
 
 
 def _write_json(file: IO[str], inspected: Iterable[InspectedRecord]) -> None:

@@ -19,6 +19,7 @@ from finetooth.version import __version__
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("finetooth.cli.inspect", "command"),
+    "check": ("finetooth.cli.check", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),
     "env": ("finetooth.cli.env", "command"),

@@ -14,6 +14,7 @@ from finetooth.config.files import find_file
 from finetooth.config.keys import Key, closest, flatten, key_of, keys, nest
 from finetooth.config.loading import ConfigErrors, Flag, Resolved, load_config
 from finetooth.config.tree import (
+    CheckConfig,
     Config,
     DataConfig,
     LabelsConfig,
@@ -25,6 +26,7 @@ from finetooth.config.tree import (
 )
 
 __all__ = [
+    "CheckConfig",
     "Config",
     "ConfigErrors",
     "DataConfig",

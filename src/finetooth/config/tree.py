@@ -79,6 +79,22 @@ class LabelsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckConfig:
+    """What a check looks for, and when it fails."""
+
+    select: tuple[str, ...] = ()
+    """Codes, beginnings of codes (`LAB`) or names of the rules that are run; all where none is named."""
+    ignore: tuple[str, ...] = ()
+    """Rules that are not run, named likewise."""
+    fail_on: Literal["warning", "error", "never"] = "warning"
+    """The least severity at which the exit code is 1; notes never fail."""
+    max_per_rule: int | None = None
+    """How many findings of one rule are shown for a model; all where it is not given."""
+    processes: int | None = None
+    """How many processes share the work; as many as there are cores where it is not given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConfig:
     """How results are shown."""
 
@@ -95,4 +111,5 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
     output: OutputConfig = field(default_factory=OutputConfig)

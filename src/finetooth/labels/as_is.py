@@ -44,13 +44,21 @@ def _label(setup: Setup, record: Record, max_length: int | None, roles: bool) ->
         kept = slice(seen[0], seen[-1] + 1) if seen else slice(0)
         input_ids, labels = input_ids[kept], labels[kept]
     text, offsets = text_of(setup.tokenizer, input_ids)
+    whole = len(input_ids)
     input_ids, labels, offsets = cut(setup, max_length, input_ids, labels, offsets)
     spans: tuple[Span, ...] = ()
     if roles:
         rendered = setup.renderer.render_text(text)
         spans = tuple(span for span in rendered.spans if span.role != "unknown")
     return setup.encoded(
-        record, text=text, input_ids=list(input_ids), labels=list(labels), offsets=offsets, spans=spans, notes=notes
+        record,
+        text=text,
+        input_ids=list(input_ids),
+        labels=list(labels),
+        offsets=offsets,
+        spans=spans,
+        num_cut=whole - len(input_ids),
+        notes=notes,
     )
 
 

@@ -27,10 +27,17 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
         for record, one, encoding in zip(records, rendered, encode_texts(setup, records, rendered), strict=True):
             input_ids, offsets = encoding.ids, encoding.offsets
             labels = [IGNORE_INDEX if token_id == pad_id else token_id for token_id in input_ids]
+            whole = len(input_ids)
             input_ids, labels, offsets = cut(setup, max_length, input_ids, labels, offsets)
             results.append(
                 setup.encoded(
-                    record, text=one.text, input_ids=input_ids, labels=labels, offsets=offsets, spans=one.spans
+                    record,
+                    text=one.text,
+                    input_ids=input_ids,
+                    labels=labels,
+                    offsets=offsets,
+                    spans=one.spans,
+                    num_cut=whole - len(input_ids),
                 )
             )
         return results

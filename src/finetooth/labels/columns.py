@@ -16,7 +16,7 @@ from itertools import islice
 from struct import pack
 from typing import Any
 
-from finetooth.encode import encode_rendered
+from finetooth.encoding import encode_rendered
 from finetooth.labels import encode_records
 from finetooth.labels.setup import Setup
 from finetooth.tokenizer import Tokenizer

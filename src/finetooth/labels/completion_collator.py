@@ -46,6 +46,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
         for record, one, encoding in zip(records, rendered, encode_texts(setup, records, rendered), strict=True):
             input_ids, offsets = encoding.ids, encoding.offsets
             # The tokenizer cuts before the collator sees the row.
+            whole = len(input_ids)
             input_ids, _, offsets = cut(setup, max_length, input_ids, input_ids, offsets)
             labels = [IGNORE_INDEX if token_id == pad_id else token_id for token_id in input_ids]
             notes = mask_in_place(labels, response, instruction)
@@ -57,6 +58,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
                     labels=labels,
                     offsets=offsets,
                     spans=one.spans,
+                    num_cut=whole - len(input_ids),
                     notes=[say(note) for note in notes],
                 )
             )

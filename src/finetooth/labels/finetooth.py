@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetooth.encode import encode_rendered
+from finetooth.encoding import encode_rendered
 from finetooth.errors import FinetoothError, LabelsError
 from finetooth.labels.cutting import cut
 from finetooth.labels.setup import Labeller, Setup
@@ -29,6 +29,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
             notes = list(one.notes)
             if record.text is not None and all(span.role == "unknown" for span in one.spans):
                 notes.append(say("labels.roles_unknown"))
+            whole = len(input_ids)
             input_ids, labels, offsets = cut(setup, max_length, input_ids, labels, offsets)
             nothing = all(label == IGNORE_INDEX for label in labels)
             if nothing and not notes:
@@ -41,6 +42,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
                     labels=labels,
                     offsets=offsets,
                     spans=one.spans,
+                    num_cut=whole - len(input_ids),
                     notes=notes,
                 )
             )

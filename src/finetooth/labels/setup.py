@@ -71,6 +71,7 @@ class Setup:
         offsets: list[tuple[int, int]],
         spans: Sequence[Span],
         dropped: str | None = None,
+        num_cut: int = 0,
         notes: Sequence[str] = (),
     ) -> Encoded:
         """Return the `Encoded` of a record in this set-up."""
@@ -86,6 +87,7 @@ class Setup:
             offsets=offsets,
             spans=tuple(spans),
             dropped=dropped,
+            num_cut=num_cut,
             notes=tuple(notes),
         )
 

@@ -113,6 +113,7 @@ class _Preparation:
         if assistant_mask is not None:
             labels = [label if seen else IGNORE_INDEX for label, seen in zip(labels, assistant_mask, strict=True)]
         dropped = None
+        whole = len(input_ids)
         if self.max_length is not None:
             keep_start = self.setup.labels.truncation_mode == "keep_start"
             kept = slice(None, self.max_length) if keep_start else slice(-self.max_length, None)
@@ -127,6 +128,7 @@ class _Preparation:
             offsets=offsets,
             spans=prepared.whole.spans,
             dropped=dropped,
+            num_cut=whole - len(input_ids),
             notes=notes,
         )
 

@@ -1,9 +1,10 @@
 """The jinja environment in which chat templates run: what transformers offers them, and limits that it does not set.
 
 A template comes from wherever a model came from, so it is not trusted. jinja2's immutable sandbox keeps it from
-Python's internals; this module also bounds what it can cost. Time is bounded by a tick in every loop and macro (a
-signal timer would work in the main thread alone), memory by checks at every operation that can multiply a text
-(`'x' * 300000000` allocates before anything is printed).
+Python's internals; this package also bounds what it can cost. Time is bounded by a tick in every loop, macro and block
+(a signal timer would work in the main thread alone), memory by payments at every operation that can multiply a text
+(`'x' * 300000000` allocates before anything is printed). The ticks and payments are put into the template's tree before
+it is compiled: as filters, since jinja2 calls those directly, where its sandbox looks long at every call.
 
 The filters, globals and block settings are those of transformers (`utils/chat_template_utils.py`, read at 5.23), so
 that a text rendered here is the text rendered there; a differential test holds it.
@@ -11,11 +12,8 @@ that a text rendered here is the text rendered there; a differential test holds 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -23,43 +21,29 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Cycler, Namespace
+from jinja2.visitor import NodeTransformer
 
 from finetooth.errors import TemplateError
 from finetooth.messages import say
+from finetooth.template import budget, operations
+from finetooth.template.budget import Budget, LimitReachedError, charge
+from finetooth.template.filters import own_operators, paying_filters
 
 MAX_SECONDS = 10.0
 """How long one rendering may take; a usual one takes 20 microseconds."""
 
-MAX_CHARACTERS = 1 << 26
-"""How long one rendered text, or any text on the way to it, may be; 64 million characters."""
+_MAX_DATE_FORMAT = 1000
+"""How long the format of a date may be; C's strftime may take 256 times as much memory."""
 
-_TICKS_BETWEEN_CLOCKS = 64
-_SIZE_BY_NUMBER = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
-"""Methods and filters of text whose result is as long as a number says."""
+_OBJECT = 1024
+"""What an object costs that can hold others, in characters; a chain of millions of them fills the memory."""
 
+_COMPARISONS_BETWEEN_LOOKS = 16
+"""`'x' in text` takes milliseconds where the text is long, and a template can spell a great many of them in a row."""
 
-class LimitReachedError(Exception):
-    """A template went past a limit; turned into a `TemplateError` where it leaves this package."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What one rendering has used, and what it has marked."""
-
-    deadline: float
-    ticks: int = 0
-    length: int = 0
-    """Characters yielded so far."""
-    generation: list[tuple[int, int]] = field(default_factory=list)
-    """Ranges of the `{% generation %}` blocks, in characters of the text."""
-
-
-_budget: ContextVar[Budget] = ContextVar("finetooth_template_budget")
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_CHARACTERS:
-        raise LimitReachedError(say("template.limit_output", limit=f"{MAX_CHARACTERS:,}"))
+_LONGEST_MESSAGE = 300
+"""How much of a template's own message is shown."""
 
 
 class GenerationBlock(jinja2.ext.Extension):
@@ -77,162 +61,195 @@ class GenerationBlock(jinja2.ext.Extension):
     def note(self, caller: Callable[[], str]) -> str:
         """Render the body, and remember where it stands."""
         text = caller()
-        budget = _budget.get()
+        spent = budget.current.get()
         # The start is what was yielded before the block, as transformers counts it.
-        budget.generation.append((budget.length, budget.length + len(text)))
+        spent.generation.append((spent.length, spent.length + len(text)))
         return text
 
 
 class TemplateDict:
     """Offer `dict(...)` to templates without the class, whose attributes would lead out of the sandbox."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        """Return `dict(...)`."""
-        return dict(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return budget.weighed(dict(*args, **kwargs))
 
-    def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+    def fromkeys(self, *args: Any) -> Any:
         """Return `dict.fromkeys(...)`."""
-        return dict.fromkeys(*args, **kwargs)
+        return budget.weighed(dict.fromkeys(*args))
 
 
-class _LimitingTransformer(jinja2.visitor.NodeTransformer):
-    """Put a tick into every loop and macro, and a check on every `~`."""
+class TemplateNamespace(Namespace):
+    """Offer `namespace(...)`, whose names do not begin with an underscore, and which prints nothing that it holds."""
+
+    # `self` may be the name of an attribute.
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        charge(_OBJECT)
+        self, *values = args
+        attributes = dict(*values, **kwargs)
+        for name in attributes:
+            _check_name(name)
+        Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        Namespace.__setitem__(self, name, value)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(say("template.underscore", name=name))
+
+
+class TemplateCycler(Cycler):
+    """Offer `cycler(...)`."""
+
+    def __init__(self, *items: Any) -> None:
+        charge(_OBJECT)
+        super().__init__(*items)
+
+
+class _LimitingTransformer(NodeTransformer):
+    """Put a tick into every loop, macro and block, and a payment on whatever makes texts and lists."""
+
+    def __init__(self) -> None:
+        self._comparisons = 0
+        self._buffers = 0
 
     def _with_tick(self, node: Any) -> Any:
+        # What a macro or a block prints is kept before it is counted; a recursive loop is a macro.
+        is_buffer = not isinstance(node, nodes.For) or node.recursive
+        self._buffers += is_buffer
         self.generic_visit(node)
-        # An attribute, not a call: the sandbox looks long at every call, and this one is in every loop.
+        self._buffers -= is_buffer
         node.body.insert(0, nodes.ExprStmt(nodes.EnvironmentAttribute("tick")).set_lineno(node.lineno))
+        if isinstance(node, nodes.For) and node.test is not None:
+            # The items that the test refuses never reach the body.
+            node.test = nodes.And(nodes.Not(nodes.EnvironmentAttribute("tick")), node.test)
         return node
 
-    visit_For = visit_Macro = visit_CallBlock = _with_tick
+    visit_For = visit_Macro = visit_CallBlock = visit_Block = _with_tick  # noqa: N815 - jinja's naming
+    visit_FilterBlock = visit_AssignBlock = _with_tick  # noqa: N815
 
-    def visit_Concat(self, node: Any) -> Any:
+    def visit_Output(self, node: Any) -> Any:  # noqa: N802
         self.generic_visit(node)
-        return nodes.Call(nodes.EnvironmentAttribute("concatenate"), list(node.nodes), [], None, None).set_lineno(
-            node.lineno
-        )
+        if self._buffers:
+            node.nodes = [
+                child if isinstance(child, nodes.TemplateData) else _filtered("{{}}", child) for child in node.nodes
+            ]
+        return node
+
+    def visit_Add(self, node: Any) -> Any:  # noqa: N802
+        operands = [node.right]
+        while isinstance(node.left, nodes.Add):
+            node = node.left
+            operands.append(node.right)
+        operands.append(node.left)
+        return _filtered("+", *(self.visit(operand) for operand in reversed(operands)))
+
+    def _operator(self, node: Any) -> Any:
+        self.generic_visit(node)
+        return _filtered(node.operator, node.left, node.right)
+
+    visit_Mul = visit_Mod = visit_Pow = _operator  # noqa: N815
+
+    def visit_Concat(self, node: Any) -> Any:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered("~", *node.nodes)
+
+    def visit_Getitem(self, node: Any) -> Any:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered("[:]", node) if isinstance(node.arg, nodes.Slice) else node
+
+    def _display(self, node: Any) -> Any:
+        self.generic_visit(node)
+        return node if _is_constant(node) or getattr(node, "ctx", "load") != "load" else _filtered("[,]", node)
+
+    visit_List = visit_Tuple = visit_Dict = _display  # noqa: N815
+
+    def visit_Name(self, node: Any) -> Any:  # noqa: N802
+        # What a macro is given beyond its arguments comes as a tuple and a mapping that nobody spelled.
+        return _filtered("[,]", node) if node.name in ("varargs", "kwargs") and node.ctx == "load" else node
+
+    def _comparison(self, node: Any) -> Any:
+        self.generic_visit(node)
+        self._comparisons += 1
+        if self._comparisons % _COMPARISONS_BETWEEN_LOOKS:
+            return node
+        return nodes.Or(nodes.EnvironmentAttribute("look"), node)
+
+    visit_Compare = visit_Test = _comparison  # noqa: N815
+
+
+def _filtered(name: str, value: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, name, list(others), [], None, None).set_lineno(value.lineno)
+
+
+def _is_constant(node: Any) -> bool:
+    if isinstance(node, nodes.Pair):
+        return _is_constant(node.key) and _is_constant(node.value)
+    if isinstance(node, (nodes.List, nodes.Tuple, nodes.Dict)):
+        return all(map(_is_constant, node.items))
+    return isinstance(node, nodes.Const)
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
     """jinja2's immutable sandbox, with limits on time and on the size of every text."""
 
-    intercepted_binops = frozenset({"*", "+", "%", "**"})
+    concat = staticmethod(operations.concatenate_pieces)
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, jinja2.ext.loopcontrols])
-        self.filters["tojson"] = _tojson
-        for name in ("center", "indent", "format", "replace", "join", "batch", "slice", "wordwrap", "urlize"):
-            self.filters[name] = _bounded_filter(self.filters[name])
+        self.filters = {**paying_filters(), **own_operators()}
         self.globals.pop("lipsum", None)
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
         self.globals["dict"] = TemplateDict()
+        self.globals["namespace"] = TemplateNamespace
+        self.globals["cycler"] = TemplateCycler
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _LimitingTransformer().visit(super()._parse(source, name, filename))
-        return tree
+        return tree.set_environment(self)
 
     @property
     def tick(self) -> None:
         """Count one step of a loop, and stop the rendering once its time is up."""
-        budget = _budget.get()
-        budget.ticks += 1
-        if budget.ticks % _TICKS_BETWEEN_CLOCKS == 0 and time.monotonic() > budget.deadline:
-            raise LimitReachedError(say("template.limit_time", seconds=f"{MAX_SECONDS:g}"))
+        budget.tick()
 
-    def concatenate(self, *parts: Any) -> str:
-        """Return what `~` gives, within the limit."""
-        texts = [str(part) for part in parts]
-        _check_length(sum(map(len, texts)))
-        return "".join(texts)
+    @property
+    def look(self) -> None:
+        """Stop the rendering where its time is up."""
+        budget.look()
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Return what an operator gives, within the limit."""
-        if operator == "+":
-            # Both are within the limit, so the sum may be made before it is looked at.
-            result = left + right
-            if type(result) is not int and type(result) is not float:
-                _check_length(len(result))
-            return result
-        if operator == "*":
-            for sequence, times in ((left, right), (right, left)):
-                if isinstance(sequence, (str, list, tuple)) and isinstance(times, int):
-                    _check_length(len(sequence) * max(times, 0))
-        elif operator == "%" and isinstance(left, str):
-            _check_format(left, right)
-        elif operator == "**" and (abs(left) > 1 << 64 or abs(right) > 64):
-            raise LimitReachedError(say("template.limit_output", limit=f"{MAX_CHARACTERS:,}"))
-        return super().call_binop(context, operator, left, right)
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Return whether a template may reach an attribute."""
+        return super().is_safe_attribute(obj, attr, value) and operations.is_safe(obj, attr)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Return `str.format` as templates may call it."""
+        return operations.wrap_format(self, value)
+
+    def call_filter(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what a filter gives that is named at run time, as in `map('upper')`."""
+        budget.tick()
+        return super().call_filter(*args, **kwargs)
+
+    def call_test(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what a test gives that is named at run time, as in `select('in', text)`."""
+        budget.look()
+        return super().call_test(*args, **kwargs)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call something, within the limits where it is a method of a text."""
         owner = getattr(obj, "__self__", None)
-        if type(owner) is str:
-            _check_method(owner, obj.__name__, args)
-        return super().call(context, obj, *args, **kwargs)
-
-
-def _check_method(text: str, method: str, args: tuple[Any, ...]) -> None:
-    if method in _SIZE_BY_NUMBER and args and isinstance(args[0], int):
-        _check_length(args[0] * (text.count("\t") or 1 if method == "expandtabs" else 1))
-    elif method == "replace" and len(args) >= 2 and isinstance(args[1], str):
-        _check_length(len(text) + (text.count(args[0]) if args[0] else len(text) + 1) * len(args[1]))
-    elif method == "join" and args and isinstance(args[0], (list, tuple)):
-        _check_length(sum(len(part) + len(text) for part in args[0] if isinstance(part, str)))
-    elif method in ("format", "format_map"):
-        _check_format(text, None)
-
-
-def _check_format(pattern: str, values: Any) -> None:
-    # Only a width or a precision makes a formatted text much longer than its parts.
-    digits = 0
-    for character in pattern:
-        digits = digits * 10 + int(character) if character.isdecimal() else 0
-        _check_length(digits)
-    if "*" in pattern and isinstance(values, tuple):
-        for value in values:
-            if isinstance(value, int):
-                _check_length(value)
-
-
-def _bounded_filter(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a filter that can make a text much longer than it was."""
-
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        passed = [*args, *kwargs.values()]
-        texts = [value for value in passed if isinstance(value, str)]
-        for value in passed:
-            if isinstance(value, int) and not isinstance(value, bool):
-                # A number is a width, of a line or of an indentation of each line.
-                _check_length(value * max((text.count("\n") + 1 for text in texts), default=1))
-        if function.__name__ == "do_replace" and len(texts) >= 3:
-            text, old, new = texts[-3:]
-            _check_length(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
-        if function.__name__ == "do_format" and texts:
-            _check_format(texts[0], tuple(passed))
-        result = function(*args, **kwargs)
-        if isinstance(result, str):
-            _check_length(len(result))
-        return result
-
-    for name in ("jinja_pass_arg", "__name__", "__doc__"):
-        # jinja reads from the function itself whether it wants the environment or the context passed.
-        if hasattr(function, name):
-            setattr(bounded, name, getattr(function, name))
-    return bounded
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    # jinja's own filter escapes for HTML; transformers replaces it by this one.
-    if indent is not None:
-        _check_length(int(indent) * 1024)
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        if isinstance(owner, (str, bytes)):
+            args = operations.pay_for_method(owner, obj.__name__, args, kwargs)
+        result = super().call(context, obj, *args, **kwargs)
+        # `{}.fromkeys` is a method of the class.
+        return budget.weighed(result) if owner is dict else result
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -240,6 +257,8 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(format: str) -> str:
+    if len(format) > _MAX_DATE_FORMAT:
+        raise LimitReachedError(say("template.limit_output", limit=f"{_MAX_DATE_FORMAT:,}"))
     return datetime.now().strftime(format)
 
 
@@ -257,12 +276,18 @@ def compile_source(source: str, *, name: str) -> jinja2.Template:
         return _environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(
-            say("template.syntax", message=error.message or ""),
+            say("template.syntax", message=_brief(error.message)),
             where=f"{name}:{error.lineno}",
             help=say("template.syntax_help"),
         ) from error
-    except RecursionError as error:
-        raise TemplateError(say("template.too_deep"), where=name) from error
+    except (RecursionError, MemoryError) as error:
+        raise TemplateError(say("template.too_deep"), where=name, help=say("template.limit_help")) from error
+    except Exception as error:
+        # Some mistakes pass jinja2 and fail in the Python that it writes: `{% break %}` outside a loop.
+        message = error.msg if isinstance(error, SyntaxError) else error
+        raise TemplateError(
+            say("template.syntax", message=_brief(message)), where=name, help=say("template.syntax_help")
+        ) from error
 
 
 def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -> tuple[str, list[tuple[int, int]]]:
@@ -274,35 +299,45 @@ def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -
     Raises:
         TemplateError: The template raises, or goes past a limit.
     """
-    budget = Budget(deadline=time.monotonic() + MAX_SECONDS)
-    token = _budget.set(budget)
+    spent = Budget(seconds=MAX_SECONDS, deadline=time.monotonic() + MAX_SECONDS)
+    token = budget.current.set(spent)
     try:
-        pieces: list[str] = []
-        try:
-            # What Template.new_context does, without a pass over the chain of globals for every rendering.
-            environment = template.environment
-            context = environment.context_class(environment, {**_GLOBALS, **variables}, template.name, template.blocks)
-            for piece in template.root_render_func(context):
-                budget.length += len(piece)
-                if budget.length > MAX_CHARACTERS:
-                    _check_length(budget.length)
-                pieces.append(piece)
-        except jinja2.exceptions.SecurityError as error:
-            raise TemplateError(say("template.unsafe", message=str(error)), where=name) from error
-        except jinja2.exceptions.TemplateError as error:
-            # Whose row it is is not known here; the caller adds the place.
-            raise TemplateError(
-                say("template.raised", name=name, message=error.message or ""), help=say("template.raised_help")
-            ) from error
-        except (LimitReachedError, OverflowError) as error:
-            raise TemplateError(str(error), where=name, help=say("template.limit_help")) from error
-        except (RecursionError, MemoryError) as error:
-            raise TemplateError(say("template.too_deep"), where=name) from error
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-            raise TemplateError(
-                say("template.failed", name=name, kind=type(error).__name__, message=str(error)),
-                help=say("template.raised_help"),
-            ) from error
-        return "".join(pieces), budget.generation
+        return _rendered(template, variables, spent), spent.generation
+    except jinja2.exceptions.SecurityError as error:
+        raise TemplateError(say("template.unsafe", message=_brief(error)), where=name) from error
+    except jinja2.exceptions.TemplateError as error:
+        # Whose row it is is not known here; the caller adds the place.
+        raise TemplateError(
+            say("template.raised", name=name, message=_brief(error.message)), help=say("template.raised_help")
+        ) from error
+    except LimitReachedError as error:
+        raise TemplateError(str(error), where=name, help=say("template.limit_help")) from error
+    except (RecursionError, MemoryError) as error:
+        raise TemplateError(say("template.too_deep"), where=name, help=say("template.limit_help")) from error
+    except Exception as error:
+        # Whatever else comes out of a template is its own: nothing of ours raises anything.
+        raise TemplateError(
+            say("template.failed", name=name, kind=type(error).__name__, message=_brief(error)),
+            help=say("template.raised_help"),
+        ) from error
     finally:
-        _budget.reset(token)
+        budget.current.reset(token)
+
+
+def _rendered(template: jinja2.Template, variables: Mapping[str, Any], spent: Budget) -> str:
+    # What Template.new_context does, without a pass over the chain of globals for every rendering.
+    environment = template.environment
+    context = environment.context_class(environment, {**_GLOBALS, **variables}, template.name, template.blocks)
+    pieces: list[str] = []
+    for piece in template.root_render_func(context):
+        spent.length += len(piece)
+        if spent.length > budget.MAX_CHARACTERS:
+            raise LimitReachedError(say("template.limit_output", limit=f"{budget.MAX_CHARACTERS:,}"))
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _brief(message: Any) -> str:
+    """Return a message on one line, since a template may say a book."""
+    text = " ".join(str("" if message is None else message)[: 4 * _LONGEST_MESSAGE].split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"

@@ -154,7 +154,8 @@ class Tokenizer:
         """Encode texts without ranges, which is twice as fast."""
         try:
             return self.backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        except (TypeError, UnicodeEncodeError):
+        except Exception:
+            # Once more, to say which text it was, and why.
             return self._encode(self.backend, texts, add_special_tokens)
 
     @staticmethod
@@ -170,6 +171,9 @@ class Tokenizer:
                             help=say("tokenizer.surrogate_help"),
                         ) from error
             raise
+        except Exception as error:
+            # The library's own errors have no class: a character that is not in a vocabulary without an unknown token.
+            raise TokenizerError(say("tokenizer.cannot_encode", reason=str(error)[:200])) from error
 
     @cached_property
     def untrimmed(self) -> tokenizers.Tokenizer:

@@ -8,12 +8,45 @@ what inference sees.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from finetooth.tokenizer import Tokenizer
 from finetooth.types import IGNORE_INDEX, Rendered, Span
 
 Offsets = list[tuple[int, int]]
+
+
+class TokenRanges:
+    """The character ranges of a text's tokens, to look up which tokens overlap some characters.
+
+    Where starts and ends do not fall, as in every usual tokenizer's encodings, a look-up is two bisections.
+    """
+
+    def __init__(self, offsets: Offsets) -> None:
+        self.offsets = offsets
+        self._starts = [start for start, _ in offsets]
+        self._ends = [end for _, end in offsets]
+        self._sorted = self._starts == sorted(self._starts) and self._ends == sorted(self._ends)
+
+    def overlapping(self, start: int, end: int) -> list[int]:
+        """Return the positions of the tokens that overlap `[start, end)`; a token without text overlaps nothing."""
+        if self._sorted:
+            candidates = range(bisect_right(self._ends, start), bisect_left(self._starts, end))
+        else:
+            candidates = range(len(self.offsets))
+        starts, ends = self._starts, self._ends
+        return [i for i in candidates if starts[i] < end and ends[i] > start and ends[i] > starts[i]]
+
+    def first_after(self, start: int) -> int:
+        """Return the first token that holds a character at `start` or after it; the number of tokens where none does."""
+        if self._sorted:
+            first = bisect_right(self._ends, start)
+            while first < len(self._ends) and self._ends[first] <= self._starts[first]:
+                first += 1
+            return first
+        ranges = enumerate(self.offsets)
+        return next((i for i, (s, e) in ranges if e > start and e > s), len(self.offsets))
 
 
 def labels_by_overlap(input_ids: Sequence[int], offsets: Offsets, spans: Sequence[Span]) -> list[int]:
@@ -26,15 +59,17 @@ def labels_by_overlap(input_ids: Sequence[int], offsets: Offsets, spans: Sequenc
     """
     labels = [IGNORE_INDEX] * len(input_ids)
     supervised = [(span.start, span.end) for span in spans if span.supervised and span.end > span.start]
-    for start, end in supervised:
-        for index in tokens_in(offsets, start, end):
-            labels[index] = input_ids[index]
+    if supervised:
+        ranges = TokenRanges(offsets)
+        for start, end in supervised:
+            for index in ranges.overlapping(start, end):
+                labels[index] = input_ids[index]
     return labels
 
 
 def tokens_in(offsets: Offsets, start: int, end: int) -> Sequence[int]:
     """Return the positions of the tokens whose range overlaps `[start, end)`."""
-    return [index for index, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
+    return TokenRanges(offsets).overlapping(start, end)
 
 
 def encode_rendered(tokenizer: Tokenizer, rendered: Sequence[Rendered]) -> list[tuple[list[int], list[int], Offsets]]:

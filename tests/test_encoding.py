@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from finetooth.encode import encode_rendered, labels_by_overlap
+from finetooth.encoding import encode_rendered, labels_by_overlap
 from finetooth.tokenizer import Tokenizer
 from finetooth.types import IGNORE_INDEX, Rendered, Span
 from tests.small_tokenizers import byte_bpe, llama_bpe, unigram, wordpiece

@@ -1,0 +1,183 @@
+"""`finetooth check`: the faults of a fine-tune that its loss curve hides, with their causes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from finetooth.checking import Report, SetupReport, check_records
+from finetooth.cli.flags import SETUP_FLAGS
+from finetooth.cli.inspect import tell_unchecked
+from finetooth.cli.options import Invocation, argument, option, subcommand
+from finetooth.cli.output import stdout_or
+from finetooth.errors import ConfigError, FinetoothError
+from finetooth.inspection import make_setups, open_records
+from finetooth.labels import WAYS, Setup
+from finetooth.messages import say, set_language
+from finetooth.rules import Rule, select_rules
+from finetooth.types import SEVERITIES
+
+FORMATS = ("text", "json", "github", "sarif", "markdown", "html")
+MACHINE_FORMATS = ("json", "github", "sarif")
+"""Formats that other programs read; they stay English."""
+
+
+@subcommand(
+    "check",
+    flags=(
+        *SETUP_FLAGS,
+        "check.select",
+        "check.ignore",
+        "check.fail_on",
+        "check.max_per_rule",
+        "check.processes",
+    ),
+)
+@argument("data", nargs=-1, required=True)
+@option("-m", "--model", "models", multiple=True, metavar="MODEL", help_key="cli_inspect.model")
+@option("--against", multiple=True, choices=tuple(WAYS), help_key="cli_check.against")
+@option("--eval-data", multiple=True, metavar="DATA", help_key="cli_check.eval_data")
+@option("--format", "format_name", choices=FORMATS, default="text", help_key="cli_check.format")
+@option("-o", "--output", metavar="FILE", help_key="cli_inspect.output")
+@option("--exit-zero", is_flag=True, help_key="cli_check.exit_zero")
+@option("--baseline", metavar="FILE", help_key="cli_check.baseline")
+@option("--write-baseline", metavar="FILE", help_key="cli_check.write_baseline")
+def command(
+    invocation: Invocation,
+    data: tuple[str, ...],
+    models: tuple[str, ...],
+    against: tuple[str, ...],
+    eval_data: tuple[str, ...],
+    format_name: str,
+    output: str | None,
+    exit_zero: bool,
+    baseline: str | None,
+    write_baseline: str | None,
+) -> int | None:
+    """Check a data set, and say what is wrong and why."""
+    config = invocation.config
+    if not models:
+        raise ConfigError(say("cli_inspect.no_model"), where="--model", help=say("cli_inspect.no_model_help"))
+    if format_name in MACHINE_FORMATS:
+        set_language("en")
+    rules = select_rules(config.check.select, config.check.ignore)
+    setups = make_setups(models, list(dict.fromkeys([config.labels.way, *against])), config)
+    if format_name != "text":
+        tell_unchecked(invocation, setups)
+    report = _check(invocation, data, eval_data, setups, rules, keep_hashes=bool(baseline or write_baseline))
+    if write_baseline is not None:
+        from finetooth.formats.baseline import write
+
+        write(Path(write_baseline), report)
+        invocation.talk(say("cli_check.baseline_written", path=write_baseline))
+    if baseline is not None:
+        report = _without_known(invocation, report, baseline)
+    if config.check.max_per_rule is not None:
+        report = _at_most(report, config.check.max_per_rule)
+    with stdout_or(output) as file:
+        for piece in _written(report, format_name, invocation.color and file is sys.stdout, rules, invocation.verbose):
+            file.write(piece)
+    if output is not None and output != "-":
+        invocation.talk(say("cli_inspect.written", path=output))
+    if write_baseline is not None:
+        return 0
+    return 0 if exit_zero else exit_code(report, config.check.fail_on)
+
+
+def exit_code(report: Report, fail_on: str) -> int:
+    """Return 1 where something was found that is as bad as `fail_on`, or worse; notes never fail."""
+    worst = report.worst()
+    if worst is None or fail_on == "never":
+        return 0
+    return int(SEVERITIES.index(worst) >= max(SEVERITIES.index(fail_on), 1))  # type: ignore[arg-type]
+
+
+def _check(
+    invocation: Invocation,
+    data: Sequence[str],
+    eval_data: Sequence[str],
+    setups: Sequence[Setup],
+    rules: Sequence[Rule],
+    *,
+    keep_hashes: bool,
+) -> Report:
+    config = invocation.config
+    broken: list[FinetoothError] = []
+    skip = broken.append if config.data.skip_broken else None
+    parts: list[SetupReport] = []
+    num_records = 0
+    for name, sources in (("train", data), ("eval", eval_data)):
+        if not sources:
+            continue
+        with _Progress(invocation) as progress:
+            report = check_records(
+                open_records(list(sources), config.data, skip),
+                setups,
+                rules,
+                on_broken=skip,
+                keep_hashes=keep_hashes,
+                processes=config.check.processes or os.cpu_count() or 1,
+                on_progress=progress,
+            )
+        parts += [replace(part, data=name) for part in report.parts]
+        num_records += report.num_records
+    if broken:
+        first = str(broken[0]).replace("\n", " ")
+        invocation.talk(say("cli_inspect.skipped", count=len(broken), first=first))
+    return Report(num_records=num_records, parts=tuple(parts))
+
+
+class _Progress:
+    """A line on the terminal that counts records; nothing where stderr is no terminal."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.shown = sys.stderr.isatty() and not invocation.quiet
+        self.start = time.monotonic()
+        self.last = self.start
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.update
+
+    def update(self, done: int) -> None:
+        now = time.monotonic()
+        if self.shown and now - self.last > 0.2:
+            self.last = now
+            rate = done / (now - self.start)
+            sys.stderr.write("\r\x1b[K" + say("cli_check.progress", done=f"{done:,}", rate=f"{rate:,.0f}"))
+            sys.stderr.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.shown and self.last > self.start:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _without_known(invocation: Invocation, report: Report, path: str) -> Report:
+    from finetooth.formats.baseline import apply, read
+
+    reduced, stale = apply(report, read(Path(path)))
+    if stale:
+        invocation.talk(say("cli_check.stale", count=len(stale), path=path))
+    return reduced
+
+
+def _at_most(report: Report, count: int) -> Report:
+    def first(part: SetupReport) -> SetupReport:
+        seen: dict[str, int] = {}
+        kept = []
+        for finding in part.findings:
+            seen[finding.code] = seen.get(finding.code, 0) + 1
+            if seen[finding.code] <= count:
+                kept.append(finding)
+        return replace(part, findings=tuple(kept))
+
+    return replace(report, parts=tuple(first(part) for part in report.parts))
+
+
+def _written(report: Report, format_name: str, color: bool, rules: Sequence[Rule], verbose: bool):  # type: ignore[no-untyped-def]
+    raise NotImplementedError
