@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-import pytest
+# Before any library reads them: no test reaches a hub, and none is coloured or configured by who runs it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+for _name in [name for name in os.environ if name.startswith("FINETOOTH_") and name != "FINETOOTH_GOLDEN"]:
+    del os.environ[_name]
+for _name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    os.environ.pop(_name, None)
 
-from finetooth.demo import tokenizer_path
-from finetooth.messages import set_language
+import pytest  # noqa: E402
+
+from finetooth.demo import tokenizer_path  # noqa: E402
+from finetooth.messages import set_language  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

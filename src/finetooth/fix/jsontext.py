@@ -45,6 +45,8 @@ def set_value(text: str, path: Sequence[Step], value: Any) -> str:
     """
     *parents, last = path
     start = _find(text, parents)
+    if text[start] not in "{[":
+        raise KeyError(list(path))
     found = None
     tail = None
     for member in members(text, start):
@@ -117,24 +119,25 @@ def _same(left: Any, right: Any) -> bool:
 
 def _inserted(text: str, start: int, tail: Member | None, key: str, value: Any) -> str:
     if tail is None:
-        return f"{text[: start + 1]}{json.dumps(key)}: {_written(text, value, start + 1, '')}{text[start + 1 :]}"
+        return f"{text[: start + 1]}{_dumps(text, key)}: {_written(text, value, start + 1, '')}{text[start + 1 :]}"
     key_end = scanstring(text, tail.start + 1, True)[1]
     colon = text[key_end : tail.value_start]
     lead = text[tail.lead : tail.start]
+    if tail.lead == start + 1 and not lead and not _is_compact(text):
+        lead = " "  # there is no second key to take the space after the comma from
     head = f"{text[: tail.value_end]},{lead}{_dumps(text, key)}{colon}"
     return head + _written(text, value, tail.start, "") + text[tail.value_end :]
 
 
 def _written(text: str, value: Any, position: int, old: str) -> str:
-    """Return a value as the file would write it at a position: lists one item a line where the file does so."""
+    """Return a value as the file would write it at a position: a list one item a line where the file does so."""
+    unit = indent_unit(text)
+    is_one_line = old[:1] in ("[", "{") and "\n" not in old
+    if unit is None or is_one_line or not isinstance(value, list | dict):
+        return _dumps(text, value)
     line_start = text.rfind("\n", 0, position) + 1
     indent = text[line_start : _blank_end(text, line_start)]
-    unit = indent_unit(text)
-    if unit is None or not isinstance(value, list | dict) or (old and "\n" not in old and not isinstance(old, str)):
-        return _dumps(text, value)
-    if old.startswith("[") and "\n" not in old:
-        return _dumps(text, value)  # this list stands in one line
-    lines = json.dumps(value, ensure_ascii=_is_escaped(text), indent=unit).splitlines()
+    lines = json.dumps(value, ensure_ascii=_is_escaped(text), indent=unit).split("\n")
     newline = "\r\n" if "\r\n" in text[:4096] else "\n"
     return newline.join([lines[0], *(indent + line for line in lines[1:])])
 
@@ -157,4 +160,10 @@ def _is_escaped(text: str) -> bool:
 
 
 def _dumps(text: str, value: Any) -> str:
-    return json.dumps(value, ensure_ascii=_is_escaped(text))
+    separators = (",", ":") if _is_compact(text) else None
+    return json.dumps(value, ensure_ascii=_is_escaped(text), separators=separators)
+
+
+def _is_compact(text: str) -> bool:
+    """Return whether the file writes no spaces between its tokens."""
+    return indent_unit(text) is None and '":' in text and '": ' not in text[:4096]

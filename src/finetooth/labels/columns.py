@@ -113,6 +113,8 @@ def supervised_tokens(tokenizer: Tokenizer, input_ids: Sequence[int], text: str,
         The first token and one past the last, or `None` where the bytes of the pieces are not those of the text, so
         that only the tokenizer itself can tell.
     """
+    if span.end <= span.start:
+        return 0, 0
     piece_of = tokenizer.piece_table
     tail = text[span.start :].encode("utf-8", "surrogatepass")
     after = len(text[span.end :].encode("utf-8", "surrogatepass")) if span.end < len(text) else 0

@@ -121,3 +121,30 @@ class SetupFacts:
 
         state: Any = json.loads(normalizer.__getstate__())
         return ", ".join(sorted(kinds(state) - {"Sequence"}))
+
+    @cached_property
+    def prefix_ids(self) -> list[int]:
+        """The ids that the tokenizer puts in front of every text that it encodes with special tokens."""
+        bare = self.tokenizer.encode(["a"], add_special_tokens=False)[0].ids
+        whole = self.tokenizer.encode(["a"], add_special_tokens=True)[0].ids
+        for start in range(len(whole) - len(bare) + 1):
+            if whole[start : start + len(bare)] == bare:
+                return list(whole[:start])
+        return []
+
+    def reproduction(self, text: str, *, add_special_tokens: bool = False) -> tuple[str, ...]:
+        """Return two lines of Python that print the ids of a text, read from the user's own files."""
+        if self.files is None:
+            return ()
+        directory = str(self.files.directory)
+        # tokenizer.json alone does not show what other files change: the class, or the flags of added tokens.
+        if self.tokenizer.loader == "transformers" or "added_tokens_decoder" in self.files.tokenizer_config:
+            return (
+                f"from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained({directory!r})",
+                f"print(t({text!r}, add_special_tokens={add_special_tokens}).input_ids)",
+            )
+        path = str(self.files.tokenizer_json)
+        return (
+            f"from tokenizers import Tokenizer; t = Tokenizer.from_file({path!r})",
+            f"print(t.encode({text!r}, add_special_tokens={add_special_tokens}).ids)",
+        )

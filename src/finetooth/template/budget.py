@@ -33,8 +33,7 @@ _TICKS_BETWEEN_LOOKS = 8
 _WORTH_A_LOOK = 4096
 """What costs as much takes long enough for the clock to be read."""
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-CONTAINERS = (list, tuple, dict, *_VIEWS)
+CONTAINERS: tuple[type, ...] = (list, tuple, dict, type({}.keys()), type({}.values()), type({}.items()))
 
 
 class LimitReachedError(Exception):

@@ -15,6 +15,7 @@ from jinja2 import filters, pass_environment, pass_eval_context
 from jinja2.environment import Environment
 from jinja2.filters import FILTERS
 from jinja2.nodes import EvalContext
+from markupsafe import soft_str
 
 from finetooth.messages import say
 from finetooth.template import operations
@@ -33,7 +34,7 @@ _SORTING = frozenset({"dictsort", "groupby", "max", "min", "sort", "unique"})
 
 def paying_filters() -> dict[str, Callable[..., Any]]:
     """Return all filters that templates have, by name."""
-    own = {
+    own: dict[str, Callable[..., Any]] = {
         "center": center,
         "float": to_float,
         "format": format_percent,
@@ -115,14 +116,14 @@ def _num_filled(name: str, given: Sequence[Any], kwargs: Mapping[str, Any]) -> i
 
 def trim(value: Any, chars: str | None = None) -> str:
     """Return the text without the white space, or the characters, around it."""
-    text = filters.soft_str(value)
+    text = soft_str(value)
     operations.pay_for_strip(text, chars)
     return text.strip(chars)
 
 
 def center(value: Any, width: int = 80) -> str:
     """Return the text in the middle of a field."""
-    text = filters.soft_str(value)
+    text = soft_str(value)
     charge(max(len(text), width))
     return text.center(width)
 
@@ -157,7 +158,7 @@ def join(eval_ctx: EvalContext, value: Any, d: Any = "", attribute: str | int | 
 
 def format_percent(value: Any, *args: Any, **kwargs: Any) -> str:
     """Return the text with values put in, as `%` does."""
-    text = filters.soft_str(value)
+    text = soft_str(value)
     operations.pay_for_percent(text, kwargs or args)
     return filters.do_format(text, *args, **kwargs)
 
@@ -208,11 +209,12 @@ def to_json(
         charge(len(text))
         return text
     encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    if isinstance(separators, (tuple, list)):
-        charge((weigh(value) // ITEM + 1) * sum(len(separator) for separator in separators))
+    if separators is not None:
+        # Without an indentation all comes in one piece; there are fewer separators than items.
+        charge((weigh(value) // ITEM + 1) * sum(map(len, separators)))
     pieces: list[str] = []
     for piece in encoder.iterencode(value):
-        look() if len(pieces) % 64 == 0 else None
+        tick()
         charge(len(piece))
         pieces.append(piece)
     return "".join(pieces)

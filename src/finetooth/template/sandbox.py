@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import jinja2
 import jinja2.ext
 from jinja2 import nodes
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Cycler, Namespace
 from jinja2.visitor import NodeTransformer
@@ -33,6 +34,10 @@ from finetooth.template.filters import own_operators, paying_filters
 MAX_SECONDS = 10.0
 """How long one rendering may take; a usual one takes 20 microseconds."""
 
+_MAX_SOURCE = 1 << 18
+"""How long a template may be; the longest in use have some thirty thousand characters, and compiling takes a second
+for sixty thousand."""
+
 _MAX_DATE_FORMAT = 1000
 """How long the format of a date may be; C's strftime may take 256 times as much memory."""
 
@@ -44,6 +49,11 @@ _COMPARISONS_BETWEEN_LOOKS = 16
 
 _LONGEST_MESSAGE = 300
 """How much of a template's own message is shown."""
+
+
+_DICT_ATTRIBUTES = frozenset(dir(dict))
+_LOOP_ATTRIBUTES = frozenset(name for name in dir(LoopContext) if not name.startswith("_"))
+_PLAIN_METHODS = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
 
 
 class GenerationBlock(jinja2.ext.Extension):
@@ -71,6 +81,7 @@ class TemplateDict:
     """Offer `dict(...)` to templates without the class, whose attributes would lead out of the sandbox."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return `dict(...)`."""
         return budget.weighed(dict(*args, **kwargs))
 
     def fromkeys(self, *args: Any) -> Any:
@@ -92,10 +103,16 @@ class TemplateNamespace(Namespace):
 
     def __setitem__(self, name: str, value: Any) -> None:
         _check_name(name)
-        Namespace.__setitem__(self, name, value)
+        _attributes_of(self)[name] = value
 
     def __repr__(self) -> str:
         return "<Namespace>"
+
+
+def _attributes_of(namespace: TemplateNamespace) -> dict[str, Any]:
+    # jinja2's own access goes through a function in Python for each.
+    attributes: dict[str, Any] = object.__getattribute__(namespace, "_Namespace__attrs")
+    return attributes
 
 
 def _check_name(name: Any) -> None:
@@ -130,10 +147,10 @@ class _LimitingTransformer(NodeTransformer):
             node.test = nodes.And(nodes.Not(nodes.EnvironmentAttribute("tick")), node.test)
         return node
 
-    visit_For = visit_Macro = visit_CallBlock = visit_Block = _with_tick  # noqa: N815 - jinja's naming
-    visit_FilterBlock = visit_AssignBlock = _with_tick  # noqa: N815
+    visit_For = visit_Macro = visit_CallBlock = visit_Block = _with_tick
+    visit_FilterBlock = visit_AssignBlock = _with_tick
 
-    def visit_Output(self, node: Any) -> Any:  # noqa: N802
+    def visit_Output(self, node: Any) -> Any:
         self.generic_visit(node)
         if self._buffers:
             node.nodes = [
@@ -141,7 +158,7 @@ class _LimitingTransformer(NodeTransformer):
             ]
         return node
 
-    def visit_Add(self, node: Any) -> Any:  # noqa: N802
+    def visit_Add(self, node: Any) -> Any:
         operands = [node.right]
         while isinstance(node.left, nodes.Add):
             node = node.left
@@ -153,13 +170,13 @@ class _LimitingTransformer(NodeTransformer):
         self.generic_visit(node)
         return _filtered(node.operator, node.left, node.right)
 
-    visit_Mul = visit_Mod = visit_Pow = _operator  # noqa: N815
+    visit_Mul = visit_Mod = visit_Pow = _operator
 
-    def visit_Concat(self, node: Any) -> Any:  # noqa: N802
+    def visit_Concat(self, node: Any) -> Any:
         self.generic_visit(node)
         return _filtered("~", *node.nodes)
 
-    def visit_Getitem(self, node: Any) -> Any:  # noqa: N802
+    def visit_Getitem(self, node: Any) -> Any:
         self.generic_visit(node)
         return _filtered("[:]", node) if isinstance(node.arg, nodes.Slice) else node
 
@@ -167,9 +184,9 @@ class _LimitingTransformer(NodeTransformer):
         self.generic_visit(node)
         return node if _is_constant(node) or getattr(node, "ctx", "load") != "load" else _filtered("[,]", node)
 
-    visit_List = visit_Tuple = visit_Dict = _display  # noqa: N815
+    visit_List = visit_Tuple = visit_Dict = _display
 
-    def visit_Name(self, node: Any) -> Any:  # noqa: N802
+    def visit_Name(self, node: Any) -> Any:
         # What a macro is given beyond its arguments comes as a tuple and a mapping that nobody spelled.
         return _filtered("[,]", node) if node.name in ("varargs", "kwargs") and node.ctx == "load" else node
 
@@ -180,10 +197,10 @@ class _LimitingTransformer(NodeTransformer):
             return node
         return nodes.Or(nodes.EnvironmentAttribute("look"), node)
 
-    visit_Compare = visit_Test = _comparison  # noqa: N815
+    visit_Compare = visit_Test = _comparison
 
 
-def _filtered(name: str, value: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+def _filtered(name: str, value: nodes.Expr, *others: nodes.Expr) -> nodes.Node:
     return nodes.Filter(value, name, list(others), [], None, None).set_lineno(value.lineno)
 
 
@@ -212,7 +229,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _LimitingTransformer().visit(super()._parse(source, name, filename))
-        return tree.set_environment(self)
+        tree.set_environment(self)
+        return tree
 
     @property
     def tick(self) -> None:
@@ -223,6 +241,19 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     def look(self) -> None:
         """Stop the rendering where its time is up."""
         budget.look()
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return `obj.attribute`, as jinja2's sandbox does, which asks five questions before each."""
+        kind = type(obj)
+        if kind is dict:
+            if attribute not in _DICT_ATTRIBUTES:
+                return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        elif kind is TemplateNamespace:
+            if attribute in (attributes := _attributes_of(obj)):
+                return attributes[attribute]
+        elif (kind is str and attribute in _PLAIN_METHODS) or (kind is LoopContext and attribute in _LOOP_ATTRIBUTES):
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether a template may reach an attribute."""
@@ -272,6 +303,10 @@ def compile_source(source: str, *, name: str) -> jinja2.Template:
     Raises:
         TemplateError: The template is not valid jinja; the error names the line.
     """
+    if len(source) > _MAX_SOURCE:
+        raise TemplateError(
+            say("template.limit_source", limit=f"{_MAX_SOURCE:,}"), where=name, help=say("template.limit_help")
+        )
     try:
         return _environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
