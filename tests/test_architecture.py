@@ -11,7 +11,7 @@ from tests.sources import modules
 
 LEVELS = (
     ("types", "errors", "messages", "version", "writing"),
-    ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "dataset", "runs"),
+    ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset", "runs"),
     ("rules", "view", "formats", "packing", "loss"),
     ("inspection", "checking", "fix", "train", "merge", "probe", "persona", "compare", "report"),
     ("web", "integrations", "demo", "api", "cli"),

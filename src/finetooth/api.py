@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from finetooth.config import Config, LabelsConfig, TokenizerConfig
+from finetooth.config import config_of
 from finetooth.dataset import encode_table, rows_of, table_dataset
 from finetooth.labels import Setup, encode_records, make_setup
 from finetooth.records import records_of
@@ -72,5 +72,5 @@ def encode_dataset(
 def _setup(model: Any, template: str | None, options: Mapping[str, Any]) -> Setup:
     if not isinstance(model, (str, Tokenizer)):
         model = from_transformers(model)
-    config = Config(tokenizer=TokenizerConfig(template=template), labels=LabelsConfig(**options))
-    return make_setup(model, config)
+    values = {f"labels.{name}": value for name, value in options.items()}
+    return make_setup(model, config_of({"tokenizer.template": template, **values}))

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetooth.config import Config, DataConfig, LabelsConfig, TokenizerConfig
+from finetooth.config import Config, DataConfig, config_of
 from finetooth.errors import ConfigError, DataError, FinetoothError
 from finetooth.labels import WAYS, Labeller, Setup, make_labeller, make_setup
 from finetooth.messages import say
@@ -50,6 +50,8 @@ class Selection:
         if self.records:
             yield from self._numbered(records)
         elif self.sample is not None:
+            if self.sample < 1:
+                raise ConfigError(say("inspection.bad_sample", count=self.sample), where="--sample", help="--sample 1")
             yield from self._drawn(records, self.sample)
         else:
             yield from records if self.limit is None else islice(records, self.limit)
@@ -235,7 +237,9 @@ def setups_for(
 ) -> list[Setup]:
     """Return a set-up for each model and way of making labels; a live Trainer brings its tokenizer and its labels."""
     if is_collated(data):
-        model = getattr(data, "processing_class", None) if model is None else model
+        if model is None:
+            collator = getattr(data, "data_collator", None) or getattr(data, "collate_fn", None)
+            model = getattr(data, "processing_class", None) or getattr(collator, "tokenizer", None)
         labels = "as-is"
     if model is None:
         raise ConfigError(say("inspection.no_model"), help=say("inspection.no_model_help"))
@@ -243,9 +247,12 @@ def setups_for(
     return make_setups(
         [one if isinstance(one, (str, Tokenizer)) else from_transformers(one) for one in models],
         [labels] if isinstance(labels, str) else list(labels),
-        Config(
-            tokenizer=TokenizerConfig(template=template, loader=loader),  # type: ignore[arg-type]
-            labels=LabelsConfig(**options),
+        config_of(
+            {
+                "tokenizer.template": template,
+                "tokenizer.loader": loader,
+                **{f"labels.{name}": value for name, value in options.items()},
+            }
         ),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -23,28 +24,47 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         FinetoothError: The file cannot be written.
     """
+    # A link is written through, and what is no file (a device, a pipe) has no half and cannot be renamed over.
+    target = Path(os.path.realpath(path))
     temporary: Path | None = None
     try:
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            temporary = Path(name)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        if target.exists() and not target.is_file():
+            with target.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes files that their owner alone can read; a result has the usual rights.
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-            temporary = None
-        except OSError as error:
-            raise FinetoothError(
-                say("writing.failed", reason=error.strerror or str(error)),
-                where=str(path),
-                help=say("writing.failed_help"),
-            ) from error
+            return
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that their owner alone can read; a result has the rights of the file that it replaces.
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+        os.chmod(temporary, mode)
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        raise FinetoothError(
+            say("writing.failed", reason=error.strerror or str(error)),
+            where=str(path),
+            help=say("writing.failed_help"),
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_input(output: str | None, inputs: Iterable[str]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        FinetoothError: `output` is one of `inputs`.
+    """
+    if output is None or output == "-" or not Path(output).is_file():
+        return
+    for source in inputs:
+        if source != "-" and Path(source).exists() and Path(source).samefile(output):
+            raise FinetoothError(say("writing.is_input"), where=output, help=say("writing.failed_help"))
 
 
 def _umask() -> int:

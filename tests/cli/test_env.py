@@ -72,3 +72,20 @@ def test_a_source_tree_that_was_never_installed(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(metadata, "metadata", nothing)
     assert env.extras() == []
+
+
+def test_fingerprint_of_a_model(finetooth: Finetooth, demo_model: str) -> None:
+    facts = json.loads(finetooth("env", "--model", demo_model, "--format", "json").out)
+    found = facts["fingerprint"]
+    assert found["model"] == demo_model
+    assert found["probe_hash"] == found["file_probe_hash"]
+    text = finetooth("env", "--model", demo_model).out
+    assert found["probe_hash"] in text
+    assert found["files"]["tokenizer.json"] in text
+    assert "fingerprint" not in json.loads(finetooth("env", "--format", "json").out)
+
+
+def test_a_model_that_is_not_there(finetooth: Finetooth) -> None:
+    result = finetooth("env", "--model", "./nowhere")
+    assert result.code == 2
+    assert "./nowhere" in result.err

@@ -28,14 +28,20 @@ def test_japanese_is_cut_anywhere_but_before_a_full_stop() -> None:
     assert wrap("設定は --set です", 10) == ["設定は", "--set です"]
 
 
-@given(st.text(st.sampled_from("ab 日。、"), max_size=60), st.integers(4, 30))
+def test_no_line_ends_in_an_opening_bracket() -> None:
+    assert wrap("日本語（`abc`）です", 8) == ["日本語", "（`abc`）", "です"]
+    assert wrap("列は「名前」です", 6) == ["列は", "「名", "前」で", "す"]
+
+
+@given(st.text(st.sampled_from("ab 日。、「"), max_size=60), st.integers(4, 30))
 def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
     lines = wrap(text, width)
     assert "".join("".join(lines).split()) == "".join(text.split())
     for line, following in pairwise(lines):
         # Only a piece that cannot be cut is wider: a word, or a character with the stops that follow it.
-        assert columns(line) <= width or " " not in re.sub(" +(?=[。、])", "", line)
+        assert columns(line) <= width or " " not in re.sub(" +(?=[。、])|(?<=「) +", "", line)
         assert not following.startswith(("。", "、"))
+        assert not line.endswith("「")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -219,7 +219,7 @@ def test_the_rest_goes_on_with_skip_broken(case: str, finetooth: Finetooth, tmp_
     result = finetooth("inspect", name, "--model", MODEL, "--format", "json", "--skip-broken")
     assert result.code == 0
     assert [json.loads(line)["where"] for line in result.out.splitlines()] == ["rows.jsonl:1", "rows.jsonl:3"]
-    assert "1 rows were skipped" in result.err
+    assert "rows skipped: 1" in result.err
     assert "rows.jsonl:2" in result.err
 
 
@@ -230,7 +230,7 @@ def test_a_row_that_a_template_refuses_is_skipped_as_well(finetooth: Finetooth, 
     assert finetooth(*arguments).code == 2
     result = finetooth(*arguments, "--skip-broken")
     assert [json.loads(line)["record"] for line in result.out.splitlines()] == [0, 2]
-    assert "1 rows were skipped" in result.err
+    assert "rows skipped: 1" in result.err
 
 
 def test_an_error_leaves_the_earlier_page_as_it_was(finetooth: Finetooth, tmp_path: Path) -> None:

@@ -197,10 +197,17 @@ def test_a_value_that_is_overruled_is_not_judged(load: Load) -> None:
     assert load("labels:\n  max_length: x\n", "labels.max_length=1").config.labels.max_length == 1
 
 
-@pytest.mark.parametrize(("value", "lang"), [("ja", "ja"), ("ja_JP.UTF-8", "ja"), ("en", "en"), ("fr_FR", "en")])
+@pytest.mark.parametrize(("value", "lang"), [("ja", "ja"), ("ja_JP.UTF-8", "ja"), ("en", "en"), ("EN-us", "en")])
 def test_the_language_variable(load: Load, value: str, lang: str) -> None:
     resolved = load(environ={"FINETOOTH_LANG": value})
     assert (resolved.config.output.lang, resolved.origins["output.lang"]) == (lang, "FINETOOTH_LANG")
+
+
+def test_a_language_that_is_not_spoken_is_an_error(load: Load) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"FINETOOTH_LANG": "fr_FR"})
+    assert caught.value.what == "`output.lang` cannot be `fr_FR`"
+    assert (caught.value.where, caught.value.help) == ("FINETOOTH_LANG", "it takes en | ja | null")
 
 
 def test_an_empty_variable_is_none(load: Load) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetooth.view.paint import JOINT, fold, paint, shorten
+from finetooth.view.paint import JOINT, fold, paint, shorten_middle
 from finetooth.view.visible import cells, harmless
 from tests.view.samples import plain
 
@@ -43,7 +43,15 @@ def test_colour_adds_nothing_but_colour() -> None:
     assert plain(painted) == paint(line, color=False) == "masked と</s>"
 
 
-def test_shorten_counts_cells() -> None:
-    assert shorten("お嬢様", width=6) == "お嬢様"
-    assert shorten("お嬢様", width=5) == "お嬢…"
-    assert shorten("お嬢様", width=4) == "お…"
+def test_shortening_keeps_both_ends() -> None:
+    assert shorten_middle("eos-normalized", width=14) == "eos-normalized"
+    assert shorten_middle("eos-normalized", width=9) == "eos-…ized"
+    assert shorten_middle("お嬢様です", width=10) == "お嬢様です"
+    assert shorten_middle("お嬢様です", width=9) == "お嬢…です"
+    assert shorten_middle("abc", width=1) == "…"
+    assert shorten_middle("abc", width=0) == ""
+
+
+def test_no_stop_begins_a_line_and_no_bracket_ends_one() -> None:
+    assert folded("あいうえお。かきく「けこ」", width=10) == ["あいうえ", "お。かきく", "「けこ」"]
+    assert folded("。" * 8, width=10) == ["。" * 5, "。" * 3]

@@ -6,21 +6,23 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from finetooth.checking import Report, SetupReport, check_records
 from finetooth.cli.flags import SETUP_FLAGS
-from finetooth.cli.inspect import tell_unchecked
+from finetooth.cli.inspect import tell_ignored, tell_unchecked
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.cli.output import stdout_or
 from finetooth.errors import ConfigError, FinetoothError
+from finetooth.formats.baseline import apply, read, write
+from finetooth.formats.report import fails
 from finetooth.inspection import make_setups, open_records
 from finetooth.labels import WAYS, Setup
 from finetooth.messages import say, set_language
 from finetooth.rules import Rule, select_rules
-from finetooth.types import SEVERITIES
+from finetooth.writing import refuse_input
 
 FORMATS = ("text", "json", "github", "sarif", "markdown", "html")
 MACHINE_FORMATS = ("json", "github", "sarif")
@@ -65,36 +67,27 @@ def command(
         raise ConfigError(say("cli_inspect.no_model"), where="--model", help=say("cli_inspect.no_model_help"))
     if format_name in MACHINE_FORMATS:
         set_language("en")
+    refuse_input(output, (*data, *eval_data))
     rules = select_rules(config.check.select, config.check.ignore)
     setups = make_setups(models, list(dict.fromkeys([config.labels.way, *against])), config)
     if format_name != "text":
         tell_unchecked(invocation, setups)
+    tell_ignored(invocation, [setup.labels.way for setup in setups])
     report = _check(invocation, data, eval_data, setups, rules, keep_hashes=bool(baseline or write_baseline))
     if write_baseline is not None:
-        from finetooth.formats.baseline import write
-
         write(Path(write_baseline), report)
         invocation.talk(say("cli_check.baseline_written", path=write_baseline))
     if baseline is not None:
-        report = _without_known(invocation, report, baseline)
-    if config.check.max_per_rule is not None:
-        report = _at_most(report, config.check.max_per_rule)
+        report = _without_known(invocation, report, baseline, rules)
     with stdout_or(output) as file:
-        for piece in _written(report, format_name, invocation.color and file is sys.stdout, rules, invocation.verbose):
+        color = invocation.color and file is sys.stdout
+        for piece in _written(report, format_name, invocation, rules, data, color=color):
             file.write(piece)
     if output is not None and output != "-":
         invocation.talk(say("cli_inspect.written", path=output))
-    if write_baseline is not None:
+    if exit_zero or write_baseline is not None:
         return 0
-    return 0 if exit_zero else exit_code(report, config.check.fail_on)
-
-
-def exit_code(report: Report, fail_on: str) -> int:
-    """Return 1 where something was found that is as bad as `fail_on`, or worse; notes never fail."""
-    worst = report.worst()
-    if worst is None or fail_on == "never":
-        return 0
-    return int(SEVERITIES.index(worst) >= max(SEVERITIES.index(fail_on), 1))  # type: ignore[arg-type]
+    return int(fails(report, config.check.fail_on))
 
 
 def _check(
@@ -157,27 +150,43 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _without_known(invocation: Invocation, report: Report, path: str) -> Report:
-    from finetooth.formats.baseline import apply, read
-
-    reduced, stale = apply(report, read(Path(path)))
+def _without_known(invocation: Invocation, report: Report, path: str, rules: Sequence[Rule]) -> Report:
+    reduced, stale = apply(report, read(Path(path)), codes={rule.code for rule in rules})
     if stale:
         invocation.talk(say("cli_check.stale", count=len(stale), path=path))
     return reduced
 
 
-def _at_most(report: Report, count: int) -> Report:
-    def first(part: SetupReport) -> SetupReport:
-        seen: dict[str, int] = {}
-        kept = []
-        for finding in part.findings:
-            seen[finding.code] = seen.get(finding.code, 0) + 1
-            if seen[finding.code] <= count:
-                kept.append(finding)
-        return replace(part, findings=tuple(kept))
+def _written(
+    report: Report, format_name: str, invocation: Invocation, rules: Sequence[Rule], data: Sequence[str], *, color: bool
+) -> Iterator[str]:
+    if format_name == "json":
+        from finetooth.formats import jsonlines
 
-    return replace(report, parts=tuple(first(part) for part in report.parts))
+        return jsonlines.render(report)
+    if format_name == "github":
+        from finetooth.formats import github
 
+        return github.render(report)
+    if format_name == "sarif":
+        from finetooth.formats import sarif
 
-def _written(report: Report, format_name: str, color: bool, rules: Sequence[Rule], verbose: bool):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
+        return sarif.render(report, rules)
+    if format_name == "markdown":
+        from finetooth.formats import markdown
+
+        return markdown.render(report)
+    if format_name == "html":
+        from finetooth.formats import html
+
+        return html.render(report, title=" ".join(Path(name).name for name in data))
+    from finetooth.formats import text
+
+    return text.render(
+        report,
+        width=shutil.get_terminal_size((100, 24)).columns,
+        color=color,
+        max_per_rule=invocation.config.check.max_per_rule,
+        verbose=invocation.verbose,
+        fail_on=invocation.config.check.fail_on,
+    )

@@ -8,7 +8,7 @@ import platform
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from finetooth.cli.help import columns
 from finetooth.cli.options import Invocation, option, subcommand
 from finetooth.messages import language, say
 from finetooth.version import __version__
+
+if TYPE_CHECKING:
+    from finetooth.fingerprint import Fingerprint
 
 PACKAGES = (
     "tokenizers", "jinja2", "click", "rich", "pydantic", "PyYAML", "safetensors",
@@ -30,10 +33,13 @@ NO_EXTRAS = ("all", "dev")
 
 
 @subcommand("env", reads_config=False)
+@option("-m", "--model", metavar="MODEL", help_key="cli_env.model")
 @option("--format", "format_name", choices=("text", "json"), default="text", help_key="cli_env.format")
-def command(invocation: Invocation, format_name: str) -> None:
-    """Write versions, platform, extras and the configuration file in force."""
+def command(invocation: Invocation, model: str | None, format_name: str) -> None:
+    """Write versions, platform, extras, the configuration file in force, and the fingerprint of a model."""
     facts = environment(invocation.resolved.file)
+    if model is not None:
+        facts["fingerprint"] = model_fingerprint(model).to_json()
     click.echo(json.dumps(facts, ensure_ascii=False, indent=2) if format_name == "json" else _text(facts, invocation))
 
 
@@ -50,6 +56,14 @@ def environment(config_file: Path | None) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "extras": {extra: {"missing": sorted(missing(extra))} for extra in extras()},
     }
+
+
+def model_fingerprint(model: str) -> Fingerprint:
+    """Return the fingerprint of a model's tokenizer and template, with the labels that are made by default."""
+    from finetooth.fingerprint import fingerprint
+    from finetooth.labels import make_setup
+
+    return fingerprint(make_setup(model))
 
 
 def version(package: str) -> str | None:
@@ -113,8 +127,17 @@ def _text(facts: dict[str, Any], invocation: Invocation) -> str:
         _block(None, machine, invocation),
         _block(say("cli_env.packages"), packages, invocation),
         _block(say("cli_env.extras"), extra_rows, invocation),
+        _block(say("cli_env.fingerprint"), _fingerprint_rows(facts), invocation),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _fingerprint_rows(facts: dict[str, Any]) -> dict[str, str]:
+    if "fingerprint" not in facts:
+        return {}
+    from finetooth.fingerprint import Fingerprint, rows
+
+    return rows(Fingerprint(**facts["fingerprint"]))
 
 
 def _block(title: str | None, rows: dict[str, str], invocation: Invocation) -> str:

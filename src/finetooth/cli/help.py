@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from finetooth.messages import say
-
-_NOT_FIRST = "、。，．）」』】〉》・：；？！ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
-"""Characters that do not begin a line (the core of JIS X 4051's list)."""
+from finetooth.view.paint import NOT_FIRST, NOT_LAST
 
 
 def columns(text: str) -> int:
@@ -31,12 +29,14 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a text where a line may end: after spaces, and around wide characters."""
+    """Cut a text where a line may end: after spaces, and around wide characters that may stand at its end or start."""
     piece = ""
     for char in text:
         wide = columns(char) == 2
-        ends = piece and (piece[-1].isspace() or wide or columns(piece[-1]) == 2)
-        if ends and not char.isspace() and char not in _NOT_FIRST:
+        ends = (
+            piece and (piece[-1].isspace() or wide or columns(piece[-1]) == 2) and piece.rstrip()[-1:] not in NOT_LAST
+        )
+        if ends and not char.isspace() and char not in NOT_FIRST:
             yield piece
             piece = ""
         piece += char

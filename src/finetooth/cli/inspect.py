@@ -13,11 +13,13 @@ from typing import IO
 from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.cli.output import stdout_or
+from finetooth.config import keys
 from finetooth.errors import ConfigError, FinetoothError
 from finetooth.inspection import Selection, inspect_records, make_setups, open_records
-from finetooth.labels import WAYS, Setup
+from finetooth.labels import READS, WAYS, Setup
 from finetooth.messages import say
 from finetooth.types import InspectedRecord
+from finetooth.writing import refuse_input
 
 FORMATS = ("text", "json", "html")
 
@@ -60,6 +62,11 @@ def command(
     if diff and len(setups) < 2:
         raise ConfigError(say("cli_inspect.diff_of_one"), where="--diff", help=say("cli_inspect.diff_of_one_help"))
     tell_unchecked(invocation, setups)
+    tell_ignored(invocation, ways)
+    drawn = [name for name, given in (("--ids", show_ids), ("--diff", diff), ("--full", full)) if given]
+    for name in drawn if format_name != "text" else []:
+        invocation.talk(say("cli_inspect.ignored", flag=name, format=format_name))
+    refuse_input(output, data)
     broken: list[FinetoothError] = []
     skip = broken.append if config.data.skip_broken else None
     selection = _selection(numbers, sample, everything, format_name)
@@ -67,6 +74,9 @@ def command(
     inspected = inspect_records(records, setups, selection, skip)
     # The first record is made before anything is written, so that an error leaves no empty file and no half a page.
     first = next(inspected, None)
+    if first is None and broken:
+        # Nothing of the data can be shown: then it is no success with rows left out.
+        raise broken[0]
     with stdout_or(output) as file:
         if format_name == "json":
             _write_json(file, _from(first, inspected))
@@ -87,6 +97,15 @@ def command(
             _write_text(file, _from(first, inspected), draw)
     _tell(invocation, broken, output)
     return None
+
+
+def tell_ignored(invocation: Invocation, ways: Sequence[str]) -> None:
+    """Say on stderr which settings have no effect with any of the ways of making labels."""
+    read = set[str]().union(*(READS[way] for way in ways))
+    for key in keys():
+        section, _, name = key.partition(".")
+        if section == "labels" and name not in (*read, "way") and (origin := invocation.origin(key)) != "default":
+            invocation.talk(say("labels.ignored", flag=origin, way=" ".join(ways)))
 
 
 def tell_unchecked(invocation: Invocation, setups: Sequence[Setup]) -> None:

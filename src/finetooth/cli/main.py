@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from finetooth.version import __version__
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("finetooth.cli.inspect", "command"),
     "check": ("finetooth.cli.check", "command"),
+    "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),
     "env": ("finetooth.cli.env", "command"),
@@ -131,6 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The interpreter flushes stdout once more on its way out, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            return show_defect(error, verbose=bool({"-v", "--verbose"} & set(arguments)), color=color)
+        # What could not be written would be tried again, and complained of, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return show_error(FinetoothError(say("cli.unwritable", reason=error.strerror)), color=color)
     except Exception as error:
         return show_defect(error, verbose=bool({"-v", "--verbose"} & set(arguments)), color=color)
 

@@ -12,7 +12,7 @@ finds and reads a file, `loading` puts files, environment and command line toget
 
 from finetooth.config.files import find_file
 from finetooth.config.keys import Key, closest, flatten, key_of, keys, nest
-from finetooth.config.loading import ConfigErrors, Flag, Resolved, load_config
+from finetooth.config.loading import ConfigErrors, Flag, Resolved, config_of, load_config
 from finetooth.config.tree import (
     CheckConfig,
     Config,
@@ -40,6 +40,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainOn",
     "closest",
+    "config_of",
     "find_file",
     "flatten",
     "key_of",

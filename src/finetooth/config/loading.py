@@ -8,6 +8,7 @@ is reported at once.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from finetooth.config.files import Place, Value, find_file, read_file
 from finetooth.config.keys import Key, closest, keys, members, nest, unknown_key
 from finetooth.config.tree import Config
 from finetooth.errors import ConfigError
-from finetooth.messages import say
+from finetooth.messages import LANGUAGES, say
 
 ALIASES = {"FINETOOTH_LANG": "output.lang"}
 """Variables that set a key beside the one that its name gives."""
@@ -94,6 +95,27 @@ def load_config(
     return Resolved(config=config, origins=origins, file=found)
 
 
+def config_of(values: Mapping[str, object]) -> Config:
+    """Return the configuration of some values alone, from Python: no file and no environment is read.
+
+    Args:
+        values: By dotted key; `None` takes the default.
+
+    Raises:
+        ConfigError: A key or a value is wrong; `ConfigErrors` where it is more than one thing.
+    """
+    errors: list[ConfigError] = []
+    given: dict[str, Value] = {}
+    for name, value in values.items():
+        if name not in keys():
+            errors.append(unknown_key(name, "argument"))
+        elif value is not None:
+            place = Place("argument", name.rpartition(".")[2])
+            data = list(value) if isinstance(value, tuple) else value
+            given[name] = Value(data=data, place=place, is_text=isinstance(value, str))
+    return _validated(given, errors)
+
+
 def _from_environment(environ: Mapping[str, str], errors: list[ConfigError]) -> dict[str, Value]:
     variables = {key.variable: name for name, key in keys().items()}
     given: dict[str, Value] = {}
@@ -102,8 +124,9 @@ def _from_environment(environ: Mapping[str, str], errors: list[ConfigError]) -> 
         if not variable.startswith("FINETOOTH_") or not text:
             continue
         if variable == "FINETOOTH_LANG":
-            # As forgiving as the locale: any other language is served in English.
-            text = "ja" if text.lower().startswith("ja") else "en"
+            # A locale is as good as a language: `ja_JP.UTF-8`.
+            language = re.split(r"[-_.]", text.lower())[0]
+            text = language if language in LANGUAGES else text
         name = ALIASES.get(variable) or variables.get(variable)
         if name is None:
             near = closest(variable, [*variables, *ALIASES])

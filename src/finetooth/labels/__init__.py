@@ -28,6 +28,22 @@ WAYS = {
 }
 """The module of each way."""
 
+READS = {
+    "finetooth": {"train_on", "response_template", "instruction_template", "max_length", "truncation_mode"},
+    "as-is": {"max_length", "truncation_mode"},
+    "completion-collator": {
+        "response_template",
+        "response_template_ids",
+        "instruction_template",
+        "instruction_template_ids",
+        "max_length",
+        "truncation_mode",
+    },
+    "causal-lm": {"max_length", "truncation_mode"},
+    "trl": {"max_length", "truncation_mode", "completion_only_loss", "assistant_only_loss"},
+}
+"""The fields of `LabelsConfig` that each way reads; the others have no effect there, and commands say so."""
+
 _BATCH = 256
 
 
@@ -50,4 +66,4 @@ def encode_records(setup: Setup, records: Iterable[Record], *, roles: bool = Tru
         yield from labeller(batch)
 
 
-__all__ = ["WAYS", "Labeller", "Setup", "choose_template", "encode_records", "make_labeller", "make_setup"]
+__all__ = ["READS", "WAYS", "Labeller", "Setup", "choose_template", "encode_records", "make_labeller", "make_setup"]

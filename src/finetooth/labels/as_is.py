@@ -43,6 +43,9 @@ def _label(setup: Setup, record: Record, max_length: int | None, roles: bool) ->
         seen = [i for i, attended in enumerate(record.attention_mask) if attended]
         kept = slice(seen[0], seen[-1] + 1) if seen else slice(0)
         input_ids, labels = input_ids[kept], labels[kept]
+    size, largest = setup.tokenizer.backend.get_vocab_size(with_added_tokens=True), max(input_ids, default=0)
+    if largest >= size:
+        notes.append(say("labels.ids_beyond", largest=largest, size=size))
     text, offsets = text_of(setup.tokenizer, input_ids)
     whole = len(input_ids)
     input_ids, labels, offsets = cut(setup, max_length, input_ids, labels, offsets)

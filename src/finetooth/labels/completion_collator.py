@@ -37,6 +37,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
             where="--labels completion-collator",
             help=say("labels.no_response_help"),
         )
+    named = {"labels.response_not_found": response, "labels.instruction_not_found": instruction}
     pad_id = setup.tokenizer.pad_id
     max_length = setup.max_length()
 
@@ -59,7 +60,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
                     offsets=offsets,
                     spans=one.spans,
                     num_cut=whole - len(input_ids),
-                    notes=[say(note) for note in notes],
+                    notes=[say(note, ids=named[note]) for note in notes],
                 )
             )
         return results

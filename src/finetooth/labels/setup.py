@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from finetooth.config import Config, LabelsConfig
-from finetooth.errors import FinetoothError, TemplateError
+from finetooth.errors import ConfigError, FinetoothError, TemplateError
 from finetooth.messages import say
 from finetooth.template import ChatTemplate, Renderer, read_template
 from finetooth.templates import BUILTIN, builtin_template
@@ -52,6 +52,10 @@ class Setup:
     def max_length(self, default: int | None = None) -> int | None:
         """Return the length at which rows are cut, or `None`; `default` is that of the trainer in question."""
         value = self.labels.max_length
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(
+                say("labels.bad_length", value=value), where="labels.max_length", help="--max-length none"
+            )
         return default if value == "default" else None if value == "none" else int(value)
 
     def render(self, record: Record, *, roles: bool = True) -> Rendered:
@@ -60,6 +64,10 @@ class Setup:
             return self.renderer.render(record, roles=roles)
         except FinetoothError as error:
             raise error.at(record.where) from error
+
+    @staticmethod
+    def _cut_note(num_cut: int, kept: int) -> tuple[str, ...]:
+        return (say("labels.cut_at", kept=kept, whole=kept + num_cut),) if num_cut else ()
 
     def encoded(
         self,
@@ -88,7 +96,7 @@ class Setup:
             spans=tuple(spans),
             dropped=dropped,
             num_cut=num_cut,
-            notes=tuple(notes),
+            notes=(*notes, *self._cut_note(num_cut, len(input_ids))),
         )
 
 

@@ -119,7 +119,8 @@ class _Preparation:
             kept = slice(None, self.max_length) if keep_start else slice(-self.max_length, None)
             input_ids, labels, offsets = input_ids[kept], labels[kept], offsets[kept]
             if all(label == IGNORE_INDEX for label in labels):
-                dropped = say("labels.dropped_by_trl", max_length=self.max_length)
+                cut = "labels.dropped_by_trl" if whole > len(input_ids) else "labels.dropped_by_trl_whole"
+                dropped = say(cut, max_length=self.max_length)
         return self.setup.encoded(
             record,
             text=prepared.whole.text,
@@ -137,7 +138,7 @@ class _Preparation:
     def _render(self, record: Record) -> _Prepared:
         if record.input_ids is not None:
             raise LabelsError(say("labels.encoded_row"), where=record.where, help="--labels as-is")
-        if record.shape == "alpaca" or (record.shape == "conversations" and "messages" in record.row):
+        if record.shape == "alpaca" or (record.shape == "conversations" and not _is_from_value(record)):
             raise LabelsError(
                 say("labels.trl_shape", shape=record.shape), where=record.where, help=say("labels.trl_shape_help")
             )
@@ -252,6 +253,12 @@ def raw_messages(record: Record) -> tuple[list[Message], int | None]:
         prompt, completion = _renamed(row["prompt"]), _renamed(row["completion"])
         return prompt + completion, len(prompt)
     return _renamed(row["messages"] if record.shape == "messages" else row["conversations"]), None
+
+
+def _is_from_value(record: Record) -> bool:
+    """Return whether SFTTrainer sees turns of `from` and `value`; it takes `conversations` in no other form."""
+    turns = record.row.get("conversations")
+    return isinstance(turns, list) and bool(turns) and {"from", "value"} <= set(turns[0])
 
 
 def _renamed(messages: Sequence[Mapping[str, Any]]) -> list[Message]:

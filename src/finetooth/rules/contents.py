@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetooth.errors import FinetoothError
+from finetooth.rules.facts import SetupFacts
 from finetooth.rules.row import Row
 from finetooth.template import ASSISTANT_ROLES, conversation_text, part_text
 from finetooth.types import Message
@@ -143,6 +144,18 @@ def reproduction(row: Row, expression: str) -> tuple[str, ...]:
     """Return two lines of Python that print an expression of `row`, or none where a line cannot read the row."""
     reading = line_that_reads(row)
     return () if reading is None else (reading, f"print({expression})")
+
+
+def template_argument(facts: SetupFacts) -> str | None:
+    """Return the argument that gives `apply_chat_template` the template in force; `None` where a line cannot."""
+    template = facts.template
+    if template is None or facts.files is None:
+        return None
+    if template.source == facts.files.chat_templates.get("default"):
+        return ""
+    if template.name.endswith((".jinja", ".j2", ".jinja2")):
+        return f", chat_template=open({template.name!r}, encoding='utf-8').read()"
+    return None
 
 
 def excerpt(text: str, width: int = 40) -> str:

@@ -1,18 +1,23 @@
-"""How the last answer of a record ends: exactly one branch of a tree for each record and way of making labels.
+"""How the answers of a record end: exactly one branch of a tree for each answer and way of making labels.
 
-A model stops because it has learned to write the token at which inference stops. That token may be absent from the row;
-present and masked; present in pieces of ordinary text; cut away; forged at a cut; or learned, and not in the stop set. Each
-shows in another way at inference, and each wants another remedy. The tree looks for the terminator of the row's last answer
-and says which branch holds, with what shows it.
+A model stops because it has learned to write the token at which inference stops. That token may be absent from the
+row; present and masked; present in pieces of ordinary text; cut away; forged at a cut; or learned, and not in the stop
+set. Each shows in another way at inference, and each wants another remedy. The tree looks for the terminator of an
+answer and says which branch holds, for which cause, with what shows it. A record's branch is that of its last answer.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetooth.rules.facts import SetupFacts
+from finetooth.rules.masking import mask_cause
 from finetooth.rules.row import Answer, Row
+from finetooth.template import CONTROL_LITERAL
 from finetooth.types import IGNORE_INDEX
 
 Branch = Literal[
@@ -44,10 +49,19 @@ BRANCHES: tuple[Branch, ...] = (
 )
 """In the order of the table that `check` prints."""
 
+SPLIT: tuple[Branch, ...] = ("split-by-normalizer", "split-no-token")
+MASKED: tuple[Branch, ...] = ("masked-by-pad", "masked-by-template", "masked-other-terminator")
+
+_CONTEXT = 16
+"""Characters before a literal that decide how it is cut: a token is rarely longer."""
+
+_BRACKETED = re.compile(r"[<＜\[][^<＜\[\n]{1,38}[>＞\]]\Z")
+_CLOSING = (">", "＞", "]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a record's last answer ends."""
+    """How an answer ends."""
 
     branch: Branch
     first_token: int
@@ -55,46 +69,93 @@ class Ending:
     end_token: int
     terminator: str | None
     """The stop literal in the text, where there is one."""
+    answer: Answer
+    cause: str = ""
+    """Why it is this branch, where a branch has several causes; see the rules LAB001, LAB002 and LAB003."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """What was seen, in plain JSON."""
 
 
 def ending_of(row: Row) -> Ending:
-    """Return the branch of a record; worked out once for each `Row`."""
+    """Return the ending of a record's last answer; worked out once for each `Row`."""
     known: Ending | None = row.__dict__.get("_ending")
     if known is None:
-        known = row.__dict__["_ending"] = _ending(row)
+        known = row.__dict__["_ending"] = _ending(row, row.answers[-1] if row.answers else _whole_text(row))
     return known
 
 
-def _ending(row: Row) -> Ending:
-    answer = row.answers[-1] if row.answers else _whole_text(row)
+def endings_of(row: Row) -> list[Ending]:
+    """Return the endings of all answers, in their order; the last is that of the record."""
+    if len(row.answers) < 2:
+        return [ending_of(row)]
+    known: list[Ending] | None = row.__dict__.get("_endings")
+    if known is None:
+        known = row.__dict__["_endings"] = [*(_ending(row, one) for one in row.answers[:-1]), ending_of(row)]
+    return known
+
+
+def _ending(row: Row, answer: Answer) -> Ending:
+    """Walk down the tree."""
     cut = _cut(row, answer)
     if cut is not None:
         return cut
-    if not row.supervised:
-        return _made(row, "unsupervised", len(row.input_ids), len(row.input_ids), answer)
+    appended = _appended(row, answer)
+    until = answer.end_token if appended is None else appended + 1
+    if (not row.answers and row.roles_are_known) or not is_learned(row, answer.first_token, until):
+        return _made(row, "unsupervised", until, until, answer)
+    found = terminator_of(row, answer)
+    if found is not None:
+        literal, start, end = found
+        first, last = row.tokens_in(start, end)
+        if last != first + 1 or not _is_token_of(row.facts, row.input_ids[first], literal):
+            return _split(row, answer, literal, first, last, start, appended)
+        index = first
+        if appended is not None and not _stops(row, first) and _stops(row, appended):
+            index = appended
+        return _forged(row, answer, index, start) or _whole(row, answer, literal, index)
+    spelled = _spelled(row, answer)
+    if spelled is not None:
+        return spelled
+    if appended is not None:
+        # A terminator that no character stands for: an id that was appended, or the tokenizer's post-processor.
+        return _forged(row, answer, appended, answer.end) or _whole(row, answer, None, appended)
+    if any(span.start == answer.end and not span.supervised and _same_turn(span, answer) for span in row.spans):
+        # The row's own keys leave the end of this turn out.
+        return _made(row, "unsupervised", until, until, answer)
+    return _absent(row, answer, until)
+
+
+def is_learned(row: Row, first_token: int, end_token: int) -> bool:
+    """Return whether any token of a range is supervised."""
+    return any(label != IGNORE_INDEX for label in row.labels[first_token:end_token])
+
+
+def terminator_of(row: Row, answer: Answer) -> tuple[str, int, int] | None:
+    """Return the stop literal at the end of an answer, and its characters; white space after it is passed over."""
     if answer.terminator is not None:
-        start = answer.end - len(answer.terminator)
-        first, end = row.tokens_in(start, answer.end)
-        whole = row.facts.special_ids.get(answer.terminator)
-        if end == first + 1 and (row.input_ids[first] == whole or row.input_ids[first] in row.facts.stop_ids):
-            return _whole(row, answer, first)
-        return _split(row, answer, first, end, start)
-    # A terminator that no character stands for: appended as an id, or by the tokenizer's post-processor.
-    after = answer.end_token
-    if after < len(row.input_ids) and row.input_ids[after] in row.facts.stop_ids:
-        return _whole(row, answer, after)
-    return _made(row, "absent", after, after, answer)
+        return answer.terminator, answer.end - len(answer.terminator), answer.end
+    text, end = row.text, answer.end
+    while end > answer.start and text[end - 1].isspace():
+        end -= 1
+    if end == answer.end:
+        return None
+    stops = row.facts.stops
+    for literal in (*stops.literals, *stops.specials):
+        if text.endswith(literal, answer.start, end):
+            return literal, end - len(literal), end
+    for match in CONTROL_LITERAL.finditer(text, max(answer.start, end - 48), end):
+        if match.end() == end:
+            return match.group(), match.start(), end
+    return None
 
 
 def _whole_text(row: Row) -> Answer:
     """Return the text as one answer, where nobody knows whose the words are."""
     text = row.text
     end = len(text.rstrip()) or len(text)
-    literals = (*row.facts.stops.literals, *row.facts.stops.specials)
-    terminator = next((literal for literal in literals if text.endswith(literal, 0, end)), None)
-    last = max((i + 1 for i, (s, e) in enumerate(row.offsets) if e > s), default=0)
+    stops = row.facts.stops
+    terminator = next((one for one in (*stops.literals, *stops.specials) if text.endswith(one, 0, end)), None)
+    last = next((i + 1 for i in range(len(row.offsets) - 1, -1, -1) if row.offsets[i][1] > row.offsets[i][0]), 0)
     return Answer(
         start=0,
         end=end if terminator else len(text),
@@ -106,70 +167,243 @@ def _whole_text(row: Row) -> Answer:
     )
 
 
-def _made(row: Row, branch: Branch, first: int, end: int, answer: Answer, **evidence: Any) -> Ending:
-    shown = {"ids": row.input_ids[first:end], "pieces": row.facts.pieces(row.input_ids[first:end]), **evidence}
-    return Ending(branch=branch, first_token=first, end_token=end, terminator=answer.terminator, evidence=shown)
+def _made(
+    row: Row,
+    branch: Branch,
+    first: int,
+    end: int,
+    answer: Answer,
+    *,
+    terminator: str | None = None,
+    cause: str = "",
+    **evidence: Any,
+) -> Ending:
+    if branch != "stops":
+        evidence = {"ids": row.input_ids[first:end], "pieces": row.facts.pieces(row.input_ids[first:end]), **evidence}
+        if answer.message_index is not None:
+            evidence["message_index"] = answer.message_index
+    return Ending(
+        branch=branch,
+        first_token=first,
+        end_token=end,
+        terminator=terminator,
+        answer=answer,
+        cause=cause,
+        evidence=evidence,
+    )
+
+
+def _same_turn(span: Any, answer: Answer) -> bool:
+    return span.message_index is not None and span.message_index == answer.message_index
+
+
+def _is_token_of(facts: SetupFacts, token_id: int, literal: str) -> bool:
+    return token_id in facts.stop_ids or token_id == facts.special_ids.get(literal)
+
+
+def _stops(row: Row, index: int) -> bool:
+    return row.labels[index] != IGNORE_INDEX and row.input_ids[index] in row.facts.stop_ids
+
+
+def _appended(row: Row, answer: Answer) -> int | None:
+    """Return the position of a stop token right after an answer, which is no part of the answer's characters."""
+    after = answer.end_token
+    return after if after < len(row.input_ids) and row.input_ids[after] in row.facts.stop_ids else None
+
+
+# Cut --------------------------------------------------------------------------------------------------------------
 
 
 def _cut(row: Row, answer: Answer) -> Ending | None:
     """Return `cut` or `forged` where a limit of length took the end of the answer."""
     if not row.encoded.num_cut or row.facts.setup.labels.truncation_mode == "keep_end":
         return None
-    kept = max((e for _, e in row.offsets), default=0)
-    if kept >= answer.end:
-        return None
     last = len(row.input_ids) - 1
-    learned_stop = last >= 0 and row.labels[last] != IGNORE_INDEX and row.input_ids[last] in row.facts.stop_ids
-    branch: Branch = "forged" if learned_stop else "cut"
-    return _made(row, branch, max(last, 0), last + 1, answer, tokens_cut=row.encoded.num_cut, kept=len(row.input_ids))
+    kept = max((e for _, e in row.offsets), default=0)
+    # Only a token without characters may be missing: an id that would have been appended.
+    whole = kept >= answer.end
+    if whole and (answer.end < len(row.text.rstrip()) or terminator_of(row, answer) or _appended(row, answer)):
+        return None
+    branch: Branch = "cut"
+    if not whole and last >= 0 and _stops(row, last):
+        # The true end of an earlier turn is no forgery, nor is one that stands in the text.
+        start, end = row.offsets[last]
+        branch = "cut" if end > start else "forged"
+    return _made(
+        row, branch, max(last, 0), last + 1, answer, cause="SEQ001", tokens_cut=row.encoded.num_cut, kept=last + 1
+    )
 
 
-def _whole(row: Row, answer: Answer, index: int) -> Ending:
+def _forged(row: Row, answer: Answer, index: int, end: int) -> Ending | None:
+    """Return `forged` where a row that was encoded elsewhere ends in a stop token, and its own source goes on."""
+    if row.facts.way != "as-is" or index != len(row.input_ids) - 1 or not _stops(row, index):
+        return None
+    source = _source(row)
+    tail = row.text[max(answer.start, end - 24) : end].strip()
+    if not source or len(tail) < 8:
+        return None
+    position = source.rfind(tail)
+    rest = source[position + len(tail) :].strip() if position >= 0 else ""
+    if not rest or rest.startswith(tuple(row.facts.stops.literals)):
+        return None
+    return _made(row, "forged", index, index + 1, answer, cause="SEQ002", source_goes_on=rest[:24], kept=index + 1)
+
+
+def _source(row: Row) -> str:
+    """Return the text that an encoded row was made from, where the row still holds it."""
+    held = row.record.row
+    for key in ("text", "completion", "response", "output"):
+        if isinstance(held.get(key), str):
+            return str(held[key])
+    messages = held.get("messages")
+    if isinstance(messages, list) and messages and isinstance(messages[-1], Mapping):
+        content = messages[-1].get("content")
+        return content if isinstance(content, str) else ""
+    return ""
+
+
+# Whole: one token -------------------------------------------------------------------------------------------------
+
+
+def _whole(row: Row, answer: Answer, literal: str | None, index: int) -> Ending:
     """Return the branch of a terminator that is one token."""
     facts, token_id = row.facts, row.input_ids[index]
     if row.labels[index] != IGNORE_INDEX:
-        branch: Branch = "stops" if token_id in facts.stop_ids else "not-in-stop-set"
-        return _made(row, branch, index, index + 1, answer, stop_ids=sorted(facts.stop_ids))
-    pad_id = facts.tokenizer.pad_id
-    if token_id == pad_id and (facts.masks_pad_by_id or _all_pads_are_masked(row, pad_id)):
+        if token_id in facts.stop_ids:
+            return _made(row, "stops", index, index + 1, answer, terminator=literal)
         return _made(
-            row, "masked-by-pad", index, index + 1, answer, pad_token_id=pad_id, eos_token_id=facts.tokenizer.eos_id
+            row,
+            "not-in-stop-set",
+            index,
+            index + 1,
+            answer,
+            terminator=literal,
+            cause="RUN001",
+            stop_ids=sorted(facts.stop_ids),
         )
-    if token_id != facts.tokenizer.eos_id and not _has_generation_blocks(row):
-        return _made(row, "masked-other-terminator", index, index + 1, answer, eos_token_id=facts.tokenizer.eos_id)
-    return _made(row, "masked-by-template", index, index + 1, answer)
-
-
-def _all_pads_are_masked(row: Row, pad_id: int) -> bool:
-    """Return whether labels that are given mask every token of the padding id, among supervised ones."""
-    return row.facts.way == "as-is" and all(
-        label == IGNORE_INDEX for token, label in zip(row.input_ids, row.labels, strict=True) if token == pad_id
+    shown = literal if literal is not None else facts.tokenizer.piece(token_id)
+    cause, evidence = mask_cause(row, answer, shown, index)
+    branch: Branch = (
+        "masked-by-pad"
+        if cause == "pad-is-eos"
+        else "masked-other-terminator"
+        if cause == "other-terminator"
+        else "masked-by-template"
     )
+    return _made(row, branch, index, index + 1, answer, terminator=shown, cause=cause, token_id=token_id, **evidence)
 
 
-def _has_generation_blocks(row: Row) -> bool:
-    return row.facts.setup.labels.assistant_only_loss and row.facts.template is not None
+# Split: several tokens, or one that means nothing -----------------------------------------------------------------
 
 
-def _split(row: Row, answer: Answer, first: int, end: int, start: int) -> Ending:
+def _split(row: Row, answer: Answer, literal: str, first: int, end: int, start: int, appended: int | None) -> Ending:
     """Return why a terminator is in pieces."""
-    facts, literal = row.facts, answer.terminator or ""
-    before = row.text[max(0, start - 1) : start]
-    token = facts.tokenizer.added_tokens.get(facts.special_ids.get(literal, -1))
-    if token is None:
-        return _made(row, "split-no-token", first, end, answer, previous_character=before, in_vocabulary=False)
+    facts = row.facts
+    evidence: dict[str, Any] = {"previous_character": row.text[max(0, start - 1) : start]}
+    if appended is not None:
+        evidence["followed_by"] = row.input_ids[appended]
+    token_id = facts.special_ids.get(literal)
+    if token_id is None:
+        intended = _same_word(facts, literal)
+        in_vocabulary = facts.tokenizer.backend.token_to_id(literal)
+        cause = "spelling" if intended else "TOK009"
+        evidence |= {"in_vocabulary": in_vocabulary is not None, "intended": intended}
+        return _made(row, "split-no-token", first, end, answer, terminator=literal, cause=cause, **evidence)
+    token = facts.tokenizer.added_tokens[token_id]
+    pattern = facts.normalized.get(literal, literal)
+    evidence |= {
+        "token_id": token_id,
+        "normalized": token.normalized,
+        "stored_pattern": pattern,
+        "normalizer": facts.normalizer_name,
+        "single_word": token.single_word,
+        "file": facts.file_of("added_tokens_decoder"),
+    }
+    if facts.is_whole_in_context(row.text[max(0, start - _CONTEXT) : start], literal):
+        cause = "encoded-otherwise"
+    elif facts.tokenizer.backend.encode_special_tokens and token.special:
+        cause = "split-special-tokens"
+    elif pattern != literal:
+        cause = "TOK003"
+    elif token.single_word:
+        cause = "single-word"
+    else:
+        cause = "other-token"
+    return _made(row, "split-by-normalizer", first, end, answer, terminator=literal, cause=cause, **evidence)
+
+
+def _spelled(row: Row, answer: Answer) -> Ending | None:
+    """Return the ending of an answer that ends in a stop literal of other spelling: `</S>`, `< /s>`, `</s`."""
+    text, end = row.text, answer.end
+    while end > answer.start and text[end - 1].isspace():
+        end -= 1
+    facts = row.facts
+    written = intended = None
+    if text.endswith(_CLOSING, answer.start, end):
+        match = _BRACKETED.search(text[max(answer.start, end - 40) : end])
+        if match is not None and match.group() not in facts.special_ids:
+            written, intended = match.group(), _same_word(facts, match.group())
+    else:
+        for literal in facts.stops.literals:
+            if len(literal) > 3 and literal[-1] == ">" and text.endswith(literal[:-1], answer.start, end):
+                written, intended = literal[:-1], literal
+    if written is None or intended is None:
+        return None
+    first, last = row.tokens_in(end - len(written), end)
     return _made(
         row,
-        "split-by-normalizer",
+        "split-no-token",
         first,
-        end,
+        last,
         answer,
-        previous_character=before,
-        token_id=facts.special_ids[literal],
-        normalized=token.normalized,
-        stored_pattern=facts.normalized.get(literal, literal),
-        normalizer=facts.normalizer_name,
-        single_word=token.single_word,
-        split_special_tokens=facts.tokenizer.backend.encode_special_tokens,
-        file=facts.file_of("added_tokens_decoder"),
+        terminator=written,
+        cause="spelling",
+        intended=intended,
+        in_vocabulary=False,
+        previous_character=text[max(0, end - len(written) - 1) : end - len(written)],
     )
+
+
+def _same_word(facts: SetupFacts, written: str) -> str | None:
+    """Return the stop literal that a text spells otherwise: in other case, with other marks, spaces or brackets."""
+    known: dict[str, str] | None = facts.__dict__.get("_words")
+    if known is None:
+        known = facts.__dict__["_words"] = {_word(literal): literal for literal in facts.stops.literals}
+    return known.get(_word(written))
+
+
+def _word(literal: str) -> str:
+    plain = unicodedata.normalize("NFKC", literal).casefold().replace("\\", "/")
+    return "".join(character for character in plain if character.isalnum() or character == "/")
+
+
+# Absent -----------------------------------------------------------------------------------------------------------
+
+
+def _absent(row: Row, answer: Answer, index: int) -> Ending:
+    """Return why nothing ends an answer."""
+    facts = row.facts
+    flag = facts.files is not None and facts.files.tokenizer_config.get("add_eos_token") is True
+    evidence: dict[str, Any] = {"stop_ids": sorted(facts.stop_ids), "last_characters": row.text[: answer.end][-8:]}
+    if not answer.is_last:
+        evidence["next_characters"] = row.text[answer.end : answer.end + 16]
+        return _made(row, "absent", index, index, answer, cause="last-turn-only", **evidence)
+    if flag and _encodes_with_special_tokens(row) and not _post_processor_ends(facts):
+        evidence |= {"add_eos_token": True, "file": facts.file_of("add_eos_token")}
+        return _made(row, "absent", index, index, answer, cause="add-eos-ignored", **evidence)
+    return _made(row, "absent", index, index, answer, cause="nobody-appends", **evidence)
+
+
+def _encodes_with_special_tokens(row: Row) -> bool:
+    """Return whether the tokenizer had the occasion to put special tokens around this row's text."""
+    way = row.facts.way
+    return way in ("completion-collator", "causal-lm", "as-is") or row.record.messages is None
+
+
+def _post_processor_ends(facts: SetupFacts) -> bool:
+    """Return whether the tokenizer itself puts a stop token after a text."""
+    known: bool | None = facts.__dict__.get("_post_processor_ends")
+    if known is None:
+        ids = facts.tokenizer.encode(["a"], add_special_tokens=True)[0].ids
+        known = facts.__dict__["_post_processor_ends"] = bool(ids) and ids[-1] in facts.stop_ids
+    return known

@@ -68,14 +68,16 @@ def double_bos(row: Row) -> Iterator[Hit]:
     yield Hit(
         "rules_tok.double_bos",
         values=values,
-        help=f"rules_tok.double_bos_help_{'given' if 'given' in sources else 'text' if 'text' in sources else 'render'}",
-        because=Because(
-            code=code, key=f"rules_tok.double_bos_{'_'.join(sources)}", values=values, evidence=evidence
-        ),
+        help=f"rules_tok.double_bos_help_{_remedy(sources)}",
+        because=Because(code=code, key=f"rules_tok.double_bos_{'_'.join(sources)}", values=values, evidence=evidence),
         first_token=0,
         end_token=2,
         reproduction=() if "given" in sources else row.facts.reproduction(row.text[:24], add_special_tokens=bos.added),
     )
+
+
+def _remedy(sources: list[str]) -> str:
+    return "given" if "given" in sources else "text" if "text" in sources else "render"
 
 
 def _source(row: Row, index: int, bos: Bos) -> str:

@@ -12,8 +12,8 @@ from finetooth.rules.rule import Because, Hit, rule
 _NEED_BOS = frozenset(
     {"llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "gemma3n_text"}
 )
-"""Model types whose tokenizers add a BOS by default: `add_bos_token` of LlamaTokenizer and GemmaTokenizer was true until
-transformers 5. Others are judged by what their own files do alone."""
+"""Model types whose tokenizers add a BOS by default: `add_bos_token` of LlamaTokenizer and GemmaTokenizer was true
+until transformers 5. Others are judged by what their own files do alone."""
 
 _NEAR = 8
 """A BOS within this many tokens of the start is there: some templates print a prefix before it."""
@@ -28,6 +28,9 @@ def missing_bos(row: Row) -> Iterator[Hit]:
     tokenizer's own chat template begins with it, `add_bos_token` is true, or config.json gives its id for a model type
     that is known to need it. Families without BOS (Qwen, GPT-2) are left alone. Where it is due and a row does not
     begin with it, the rule says which of those who could have put it there did not.
+
+    Where the post-processor alone asks for it, and the model's own template renders conversations without, that is
+    told for information: the model may have been trained so.
 
     ## Why it is bad
     A model that never saw a text without BOS gives nonsense for one: the loss starts high, and part of the training is
@@ -52,7 +55,8 @@ def missing_bos(row: Row) -> Iterator[Hit]:
     if due is None or not row.input_ids:
         return
     bos, why = due
-    if bos.token_id in row.input_ids[:_NEAR]:
+    # A row of ids may be cut from packed documents, whose BOS stand anywhere.
+    if bos.token_id in (row.input_ids if row.facts.way == "as-is" else row.input_ids[:_NEAR]):
         return
     code = _cause(row, bos)
     template = row.facts.template
@@ -82,10 +86,27 @@ def missing_bos(row: Row) -> Iterator[Hit]:
                 "file": bos.adder,
             },
         ),
+        severity="info" if _is_own_format(row, why) else None,
         first_token=0,
         end_token=1,
         folded_under="TOK003" if code == "TOK003" else None,
         reproduction=row.facts.reproduction(row.text[:24], add_special_tokens=row.record.messages is None),
+    )
+
+
+def _is_own_format(row: Row, why: list[str]) -> bool:
+    """Return whether the model's own template leaves the BOS out, and nothing but the post-processor asks for one.
+
+    Such a model may have been trained on conversations without (GLM-4, Phi-3): its release renders them so.
+    """
+    facts = row.facts
+    own = facts.tokenizer.chat_template()
+    return (
+        why == ["post_processor"]
+        and row.record.messages is not None
+        and own is not None
+        and facts.template is not None
+        and facts.template.source == own.source
     )
 
 
@@ -125,12 +146,12 @@ def _find_due(facts: SetupFacts) -> tuple[Bos, list[str]] | None:
 
 def _cause(row: Row, bos: Bos) -> str:
     facts = row.facts
+    if row.encoded.num_cut and facts.setup.labels.truncation_mode == "keep_end":
+        return "cut"
     if row.text.lstrip().startswith(bos.token):
         return "TOK003" if bos.token in facts.normalized else "spelled-in-pieces"
     if facts.way == "as-is":
         return "given"
-    if row.encoded.num_cut and facts.setup.labels.truncation_mode == "keep_end":
-        return "cut"
     if row.record.messages is not None:
         return "template" if bos.added else "nobody"
     return "tokenizer"

@@ -5,15 +5,10 @@ Record --Renderer--> Rendered(text, spans)
 """
 
 from finetooth.template.chat import ChatTemplate, part_text, read_template
-from finetooth.template.rendering import (
-    CONTROL_LITERAL,
-    Renderer,
-    Stops,
-    common_length,
-    conversation_text,
-    prompt_text,
-    text_spans,
-)
+from finetooth.template.rendering import Renderer
+from finetooth.template.spans import common_length, conversation_text, prompt_text
+from finetooth.template.stops import CONTROL_LITERAL, Stops
+from finetooth.template.texts import text_spans
 from finetooth.template.turns import ASSISTANT_ROLES, TURN_KEYS, learned_turns, turn_flag
 
 __all__ = [

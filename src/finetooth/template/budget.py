@@ -33,7 +33,7 @@ _TICKS_BETWEEN_LOOKS = 8
 _WORTH_A_LOOK = 4096
 """What costs as much takes long enough for the clock to be read."""
 
-CONTAINERS: tuple[type, ...] = (list, tuple, dict, type({}.keys()), type({}.values()), type({}.items()))
+CONTAINERS: tuple[type[Any], ...] = (list, tuple, dict, type({}.keys()), type({}.values()), type({}.items()))
 
 
 class LimitReachedError(Exception):
@@ -133,6 +133,7 @@ def weigh(value: Any) -> int:
 
 def weighed(value: Any) -> Any:
     """Return a list, tuple or mapping that a template made, once it is paid and weighed."""
-    charge(ITEM * len(value))
-    weigh(value)
+    if isinstance(value, CONTAINERS):
+        charge(ITEM * len(value))
+        weigh(value)
     return value

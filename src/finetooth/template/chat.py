@@ -65,7 +65,7 @@ class ChatTemplate:
             **(variables or {}),
             "messages": [as_templates_see_it(message) for message in messages],
             "tools": list(tools) if tools else None,
-            "documents": None,
+            "documents": (variables or {}).get("documents"),
             "add_generation_prompt": add_generation_prompt,
         }
         return run(self._compiled, values, name=self.name)
@@ -97,6 +97,17 @@ class ChatTemplate:
         except TemplateError:
             return ""
         return text.rpartition(_PROBE)[2] if _PROBE in text else ""
+
+    @cached_property
+    def answer_header(self) -> str:
+        """The text between the user's last word and an answer's first, as in training; empty where unknown."""
+        answer = f"{_PROBE} answer"
+        try:
+            text = self.render([self.message("user", _PROBE), self.message("assistant", answer)])
+        except TemplateError:
+            return ""
+        before, found, _ = text.partition(answer)
+        return before.rpartition(_PROBE)[2] if found and _PROBE in before else ""
 
     @cached_property
     def user_header(self) -> str:

@@ -84,8 +84,11 @@ def _item_by_item(name: str, function: Callable[..., Any]) -> Callable[..., Any]
         passed, given = args[:num_passed], list(args[num_passed:])
         if given and isinstance(given[0], Iterator):
             given[0] = list(given[0])
-        weights = [weigh(value) for value in (*given, *kwargs.values())]
-        charge(ITEM * (sum(map(_num_items, (*given, *kwargs.values()))) + _num_filled(name, given, kwargs)))
+        values = (*given, *kwargs.values())
+        weights = [weigh(value) for value in values]
+        charge(ITEM * (sum(map(_num_items, values)) + _num_filled(name, given, kwargs)))
+        # The path of an attribute is followed, and a test made, for every item.
+        charge(_num_items(values[0]) * sum(weights[1:]))
         if name in _SORTING and given:
             # Sorting compares by copies in lower case.
             charge(weights[0])
@@ -97,7 +100,7 @@ def _item_by_item(name: str, function: Callable[..., Any]) -> Callable[..., Any]
             items = list(result)
             charge(ITEM * len(items))
             return iter(items)
-        return weighed(result) if isinstance(result, list) else result
+        return weighed(result)
 
     return paying
 
@@ -189,9 +192,10 @@ def add_up(environment: Environment, iterable: Any, attribute: str | int | None 
     if isinstance(iterable, str) or isinstance(start, (str, bytes)):
         return sum(iterable, start)
     getter = filters.make_attrgetter(environment, attribute) if attribute is not None else None
+    cost = ITEM * len(str(attribute))
     total = start
     for item in iterable:
-        charge(ITEM)
+        charge(cost)
         total = operations.add(total, item if getter is None else getter(item))
     return total
 

@@ -4,7 +4,8 @@ A chat template may reorder, trim or drop what it is given, so the only way to k
 ask the template. Each stretch of content is wrapped in a pair of private-use characters inside its outer white space
 (so that `| trim` still trims), the template is rendered, and the pairs are found and removed. What remains must be
 the text as rendered without marks: where it is not, the template looked at the content, and the marks are put in
-other places, from the finest to the coarsest. The unmarked text is always the truth; marks only attribute.
+other places, from the finest to the coarsest, and then into fewer messages. The unmarked text is always the truth;
+marks only attribute.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetooth.errors import TemplateError
 from finetooth.template.chat import REASONING_KEYS, ChatTemplate
-from finetooth.template.turns import content_pieces
+from finetooth.template.turns import ASSISTANT_ROLES, Piece, content_pieces, part_flag
 from finetooth.types import Message
 
-_BASES = (0x100000, 0xF0000)
-"""Where the planes of private-use characters begin; the second serves where a text uses the first (icon fonts)."""
-_MOST_MARKS = 0xFFFC
+_PLANES = (range(0x100000, 0x10FFFE), range(0xF0000, 0xFFFFE))
+"""The planes of private-use characters; the second serves where a text uses the first (icon fonts)."""
+
+_MOST_RENDERINGS = 40
+"""How often a conversation is rendered to find the messages whose content the template looks at."""
 
 _THINKING = re.compile(r"(<think>\s*)(.*?)(\s*</think>\s*)", re.DOTALL)
 
@@ -31,6 +35,8 @@ class Mark:
 
     message_index: int
     learned: bool
+    lead: int
+    """White-space characters that went before the stretch in the content."""
     tail: int
     """White-space characters that followed the stretch in the content."""
 
@@ -41,39 +47,76 @@ class Found:
 
     start: int
     end: int
-    message_index: int
-    learned: bool
-    tail: int
+    mark: Mark
+    number: int
+    """Which stretch of its message it is. A template may show one twice."""
+
+    @property
+    def message_index(self) -> int:
+        """The message whose words these are."""
+        return self.mark.message_index
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
     """What the marks tell of a text."""
 
-    found: tuple[Found, ...]
+    found: tuple[Found, ...] = ()
     """In the order of the text."""
-    unpaired: frozenset[int]
+    unpaired: frozenset[int] = frozenset()
     """Messages of which the template kept one end of a stretch and dropped the other."""
+    dropped: frozenset[int] = frozenset()
+    """Messages of which the template shows nothing."""
+    lost: frozenset[int] = frozenset()
+    """Messages that cannot be marked, since the template then writes another text."""
+
+    def __add__(self, other: Marked) -> Marked:
+        found = sorted((*self.found, *other.found), key=lambda stretch: (stretch.start, stretch.end))
+        return Marked(
+            tuple(found), self.unpaired | other.unpaired, self.dropped | other.dropped, self.lost | other.lost
+        )
 
 
 class _Marker:
-    """Hand out pairs of characters, and remember what they stand for."""
+    """Hand out pairs of characters, and remember what they stand for.
 
-    def __init__(self, base: int) -> None:
-        self.base = base
+    Args:
+        alphabet: Characters that the text does not hold.
+    """
+
+    def __init__(self, alphabet: Sequence[int]) -> None:
+        self.alphabet = alphabet
         self.marks: list[Mark] = []
+        self.unmarked: set[int] = set()
+        """Messages for which no pair was left."""
 
-    def wrap(self, text: str, message_index: int, learned: bool) -> str:
-        """Return the text with a pair inside its outer white space; unchanged where it is blank."""
+    def wrap(self, pieces: Sequence[Piece], message_index: int) -> str:
+        """Return the text of some pieces, each with a pair around it inside the outer white space of all.
+
+        A blank text stays as it is: a pair in it would turn `if message.content` around.
+        """
+        text = "".join(piece.text for piece in pieces)
         core = text.strip()
-        number = 2 * len(self.marks)
-        if not core or number + 1 >= _MOST_MARKS:
-            # A pair in an empty text would turn `if message.content` around.
+        if not core:
             return text
         start = len(text) - len(text.lstrip())
         end = start + len(core)
-        self.marks.append(Mark(message_index, learned, len(text) - end))
-        return "".join((text[:start], chr(self.base + number), core, chr(self.base + number + 1), text[end:]))
+        wrapped = [text[:start]]
+        position = 0
+        for piece in pieces:
+            first, last = max(position, start), min(position + len(piece.text), end)
+            position += len(piece.text)
+            if first >= last:
+                continue
+            number = 2 * len(self.marks)
+            if number + 1 >= len(self.alphabet):
+                self.unmarked.add(message_index)
+                wrapped.append(text[first:last])
+                continue
+            lead, tail = (start if first == start else 0), (len(text) - end if last == end else 0)
+            self.marks.append(Mark(message_index, piece.learned, lead, tail))
+            wrapped += (chr(self.alphabet[number]), text[first:last], chr(self.alphabet[number + 1]))
+        return "".join((*wrapped, text[end:]))
 
     def read(self, marked: str, text: str) -> Marked | None:
         """Return what the marks tell, or `None` where the text without them is not `text`."""
@@ -82,12 +125,12 @@ class _Marker:
         unpaired: set[int] = set()
         kept: list[str] = []
         position = last = 0
-        for match in re.finditer(f"[{chr(self.base)}-{chr(self.base + _MOST_MARKS)}]", marked):
+        for match in re.finditer(_any_of(self.alphabet), marked):
             piece = marked[last : match.start()]
             kept.append(piece)
             position += len(piece)
             last = match.end()
-            number, closing = divmod(ord(match.group()) - self.base, 2)
+            number, closing = divmod(self.alphabet.index(ord(match.group())), 2)
             if number >= len(self.marks):
                 return None
             mark = self.marks[number]
@@ -96,7 +139,7 @@ class _Marker:
                     unpaired.add(mark.message_index)
                 opened[number] = position
             elif number in opened:
-                found.append(Found(opened.pop(number), position, mark.message_index, mark.learned, mark.tail))
+                found.append(Found(opened.pop(number), position, mark, number))
             else:
                 unpaired.add(mark.message_index)
         kept.append(marked[last:])
@@ -104,7 +147,24 @@ class _Marker:
             return None
         unpaired.update(self.marks[number].message_index for number in opened)
         found.sort(key=lambda stretch: (stretch.start, stretch.end))
-        return Marked(tuple(found), frozenset(unpaired))
+        shown = unpaired.union(stretch.message_index for stretch in found)
+        dropped = {mark.message_index for mark in self.marks} - shown
+        return Marked(tuple(found), frozenset(unpaired), frozenset(dropped), frozenset(self.unmarked))
+
+
+def _alphabet(text: str) -> Sequence[int]:
+    """Return private-use characters that a text does not hold."""
+    for plane in _PLANES:
+        if not re.search(_any_of(plane), text):
+            return plane
+    used = set(map(ord, text))
+    return [code for plane in _PLANES for code in plane if code not in used]
+
+
+def _any_of(alphabet: Sequence[int]) -> str:
+    if isinstance(alphabet, range):
+        return f"[{chr(alphabet[0])}-{chr(alphabet[-1])}]"
+    return f"[{''.join(map(chr, alphabet))}]"
 
 
 def attribute(
@@ -129,32 +189,72 @@ def attribute(
         add_generation_prompt: As it was given to the template.
 
     Returns:
-        What was found; nothing where the template shows no mark at all.
+        What was found. A message without words is nowhere in it.
     """
-    base = next((base for base in _BASES if not re.search(f"[{chr(base)}-{chr(base + 0xFFFF)}]", text)), None)
-    if base is None:
-        return Marked((), frozenset())
-    best: Marked | None = None
-    for place in _PLACES:
-        marker = _Marker(base)
-        marked_messages = [
-            place(template, marker, index, message, flag)
-            for index, (message, flag) in enumerate(zip(messages, learned, strict=True))
+
+    def render(marked_messages: Sequence[Message]) -> str:
+        return template.render(
+            marked_messages, tools=tools, variables=variables, add_generation_prompt=add_generation_prompt
+        )
+
+    return _Attribution(template, messages, text, learned, _alphabet(text), render).of(range(len(messages)))
+
+
+class _Attribution:
+    """The search for one text's words, from one rendering to the next."""
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        text: str,
+        learned: Sequence[bool],
+        alphabet: Sequence[int],
+        render: Callable[[Sequence[Message]], str],
+    ) -> None:
+        self.template = template
+        self.messages = messages
+        self.text = text
+        self.learned = learned
+        self.alphabet = alphabet
+        self.render = render
+        self.num_left = _MOST_RENDERINGS
+
+    def of(self, chosen: Sequence[int]) -> Marked:
+        """Find the words of some messages, and of half of them at a time where all of them give another text."""
+        best: Marked | None = None
+        for place in _PLACES:
+            result = self._tried(place, chosen)
+            if result is not None and not result.unpaired:
+                return result
+            if result is not None and (best is None or len(result.unpaired) < len(best.unpaired)):
+                best = result
+        if best is not None:
+            return best
+        if len(chosen) < 2 or not self.num_left:
+            return Marked(lost=frozenset(chosen))
+        middle = len(chosen) // 2
+        return self.of(chosen[:middle]) + self.of(chosen[middle:])
+
+    def _tried(self, place: _Place, chosen: Sequence[int]) -> Marked | None:
+        if not self.num_left:
+            return None
+        self.num_left -= 1
+        marker = _Marker(self.alphabet)
+        marked = [
+            place(self.template, marker, index, message, self.learned[index])
+            if index in chosen
+            else self.template.in_content_form(message)
+            for index, message in enumerate(self.messages)
         ]
         try:
-            marked = template.render(
-                marked_messages, tools=tools, variables=variables, add_generation_prompt=add_generation_prompt
-            )
-        except Exception:
-            continue
-        result = marker.read(marked, text)
-        if result is None:
-            continue
-        if not result.unpaired:
-            return result
-        if best is None or len(result.unpaired) < len(best.unpaired):
-            best = result
-    return best or Marked((), frozenset())
+            return marker.read(self.render(marked), self.text)
+        except TemplateError:
+            return None
+
+
+_Place = Callable[[ChatTemplate, _Marker, int, Message, bool], Message]
+_Cut = Callable[[str], Iterator[tuple[str, bool]]]
 
 
 def _mark_all(template: ChatTemplate, marker: _Marker, index: int, message: Message, learned: bool) -> Message:
@@ -163,7 +263,7 @@ def _mark_all(template: ChatTemplate, marker: _Marker, index: int, message: Mess
     changes: dict[str, Any] = {}
     for key in REASONING_KEYS:
         if isinstance(message.get(key), str):
-            changes[key] = marker.wrap(message[key], index, learned)
+            changes[key] = marker.wrap([Piece(message[key], learned)], index)
     if isinstance(message.get("tool_calls"), list):
         changes["tool_calls"] = [_mark_call(marker, index, call, learned) for call in message["tool_calls"]]
     return {**marked, **changes} if changes else marked
@@ -181,31 +281,58 @@ def _mark_whole(template: ChatTemplate, marker: _Marker, index: int, message: Me
 
 def _mark_prompt(template: ChatTemplate, marker: _Marker, index: int, message: Message, learned: bool) -> Message:
     """Mark everything but what the model writes: for templates that rewrite an answer whatever is in it."""
-    if message.get("role") == "assistant":
+    if message.get("role") in ASSISTANT_ROLES:
+        marker.unmarked.add(index)
         return template.in_content_form(message)
     return _mark_whole(template, marker, index, message, learned)
 
 
-_PLACES = (_mark_all, _mark_content, _mark_whole, _mark_prompt)
+_PLACES: tuple[_Place, ...] = (_mark_all, _mark_content, _mark_whole, _mark_prompt)
 
 
 def _mark_pieces(
-    template: ChatTemplate,
-    marker: _Marker,
-    index: int,
-    message: Message,
-    learned: bool,
-    cut: Callable[[str], Iterator[tuple[str, bool]]],
+    template: ChatTemplate, marker: _Marker, index: int, message: Message, learned: bool, cut: _Cut
 ) -> Message:
+    content = message.get("content")
+    if isinstance(content, list) and template.content_form == "parts":
+        parts = [_mark_part(marker, index, part, part_flag(part, learned), cut) for part in content]
+        return {**message, "content": parts}
     pieces = content_pieces(message, learned)
     if not pieces:
         return message
-    marked = "".join(
-        marker.wrap(text, index, piece.learned) if words else text
-        for piece in pieces
-        for text, words in cut(piece.text)
-    )
-    return template.in_content_form({**message, "content": marked})
+    return template.in_content_form({**message, "content": _mark_text(marker, index, pieces, cut)})
+
+
+def _mark_part(marker: _Marker, index: int, part: Any, learned: bool, cut: _Cut) -> Any:
+    """Mark the text of one content part; an image, a sound and the like stay as they are."""
+    if isinstance(part, str):
+        return _mark_text(marker, index, [Piece(part, learned)], cut)
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return {**part, "text": _mark_text(marker, index, [Piece(part["text"], learned)], cut)}
+    return part
+
+
+def _mark_text(marker: _Marker, index: int, pieces: Sequence[Piece], cut: _Cut) -> str:
+    text = "".join(piece.text for piece in pieces)
+    marked: list[str] = []
+    position = 0
+    for segment, is_words in cut(text):
+        end = position + len(segment)
+        marked.append(marker.wrap(_between(pieces, position, end), index) if is_words else segment)
+        position = end
+    return "".join(marked)
+
+
+def _between(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
+    """Return what of some pieces lies in a range of their text."""
+    found: list[Piece] = []
+    position = 0
+    for piece in pieces:
+        first, last = max(start - position, 0), min(end - position, len(piece.text))
+        if first < last:
+            found.append(Piece(piece.text[first:last], piece.learned))
+        position += len(piece.text)
+    return found
 
 
 def _answer_and_thinking(text: str) -> Iterator[tuple[str, bool]]:
@@ -231,7 +358,7 @@ def _mark_call(marker: _Marker, index: int, call: Any, learned: bool) -> Any:
         return {**call, "function": _mark_call(marker, index, call["function"], learned)}
     changes: dict[str, Any] = {}
     if isinstance(call.get("name"), str):
-        changes["name"] = marker.wrap(call["name"], index, learned)
+        changes["name"] = marker.wrap([Piece(call["name"], learned)], index)
     if "arguments" in call:
         changes["arguments"] = _mark_leaves(marker, index, call["arguments"], learned)
     return {**call, **changes}
@@ -239,7 +366,7 @@ def _mark_call(marker: _Marker, index: int, call: Any, learned: bool) -> Any:
 
 def _mark_leaves(marker: _Marker, index: int, value: Any, learned: bool) -> Any:
     if isinstance(value, str):
-        return marker.wrap(value, index, learned)
+        return marker.wrap([Piece(value, learned)], index)
     if isinstance(value, Mapping):
         return {key: _mark_leaves(marker, index, item, learned) for key, item in value.items()}
     if isinstance(value, list):

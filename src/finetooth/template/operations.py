@@ -44,7 +44,7 @@ def _add_one_by_one(parts: Sequence[Any]) -> Any:
         result = result + part
         if isinstance(result, (str, bytes)):
             charge(len(result))
-        elif isinstance(result, CONTAINERS):
+        else:
             weighed(result)
     return result
 

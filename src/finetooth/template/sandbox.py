@@ -35,8 +35,7 @@ MAX_SECONDS = 10.0
 """How long one rendering may take; a usual one takes 20 microseconds."""
 
 _MAX_SOURCE = 1 << 18
-"""How long a template may be; the longest in use have some thirty thousand characters, and compiling takes a second
-for sixty thousand."""
+"""How long a template may be. Compiling takes the better part of a second for every hundred thousand characters."""
 
 _MAX_DATE_FORMAT = 1000
 """How long the format of a date may be; C's strftime may take 256 times as much memory."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from math import isnan
+from operator import attrgetter, index, itemgetter
 from typing import Any
 
 from finetooth.config import TrainOn
@@ -39,7 +42,7 @@ def turn_flag(turn: Mapping[str, Any]) -> bool | None:
         value = turn.get(key)
         if value is None:
             continue
-        if isinstance(value, (bool, int, float)):
+        if isinstance(value, (bool, int, float)) and not isnan(value):
             return value > 0
         raise LabelsError(
             say("labels.turn_key", key=key, value=repr(value)[:40]), help=say("labels.turn_key_help", key=key)
@@ -73,6 +76,12 @@ def learned_turns(messages: Sequence[Message], num_prompt_messages: int | None, 
 ASSISTANT_ROLES = ("assistant", "model")
 
 
+def part_flag(part: Any, learned: bool) -> bool:
+    """Return whether a part of a turn's content is learned, by its own keys or else as its turn is."""
+    flag = turn_flag(part) if isinstance(part, Mapping) else None
+    return learned if flag is None else flag
+
+
 def content_pieces(message: Message, learned: bool) -> list[Piece]:
     """Return the content of a turn cut where learning begins or ends inside it.
 
@@ -80,39 +89,40 @@ def content_pieces(message: Message, learned: bool) -> list[Piece]:
     """
     content = message.get("content")
     if isinstance(content, list):
-        pieces = []
-        for part in content:
-            flag = turn_flag(part) if isinstance(part, Mapping) else None
-            pieces.append(Piece(part_text(part), learned if flag is None else flag))
-        return _merged(pieces)
+        return _merged(Piece(part_text(part), part_flag(part, learned)) for part in content)
     if not isinstance(content, str):
         return []
     details = message.get(DETAIL_KEY)
     if not details:
         return [Piece(content, learned)]
     flags = [learned] * len(content)
-    for detail in details:
-        try:
-            start, end = int(detail["begin_offset"]), int(detail["end_offset"]) + 1
-        except (KeyError, TypeError, ValueError) as error:
-            raise LabelsError(
-                say("labels.train_detail", value=repr(detail)[:60]), help=say("labels.train_detail_help")
-            ) from error
-        if not 0 <= start < end <= len(content):
-            raise LabelsError(
-                say("labels.train_detail_range", start=start, end=end - 1, length=len(content)),
-                help=say("labels.train_detail_help"),
-            )
-        flags[start:end] = [bool(detail.get("train", True))] * (end - start)
-    pieces = [Piece(character, flag) for character, flag in zip(content, flags, strict=True)]
-    return _merged(pieces)
+    for detail in details if isinstance(details, list) else [details]:
+        start, end, flag = _detail(detail, len(content))
+        flags[start:end] = [flag] * (end - start)
+    return [
+        Piece("".join(character for character, _ in run), flag)
+        for flag, run in groupby(zip(content, flags, strict=True), key=itemgetter(1))
+    ]
 
 
-def _merged(pieces: list[Piece]) -> list[Piece]:
-    runs: list[tuple[list[str], bool]] = []
-    for piece in pieces:
-        if runs and runs[-1][1] == piece.learned:
-            runs[-1][0].append(piece.text)
-        elif piece.text:
-            runs.append(([piece.text], piece.learned))
-    return [Piece("".join(texts), flag) for texts, flag in runs]
+def _detail(detail: Any, length: int) -> tuple[int, int, bool]:
+    """Return an entry of `train_detail` as a half-open range and whether it is learned."""
+    try:
+        start, last = index(detail["begin_offset"]), index(detail["end_offset"])
+        flag = turn_flag({"train": detail.get("train")})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise LabelsError(
+            say("labels.train_detail", value=repr(detail)[:60]), help=say("labels.train_detail_help")
+        ) from error
+    if not 0 <= start <= last < length:
+        raise LabelsError(
+            say("labels.train_detail_range", start=start, end=last, length=length), help=say("labels.train_detail_help")
+        )
+    return start, last + 1, flag is not False
+
+
+def _merged(pieces: Iterable[Piece]) -> list[Piece]:
+    return [
+        Piece("".join(piece.text for piece in run), flag)
+        for flag, run in groupby((piece for piece in pieces if piece.text), key=attrgetter("learned"))
+    ]

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from finetooth.messages import language, say
 from finetooth.types import InspectedRecord
+from finetooth.view.columns import KINDS
 from finetooth.view.markup import as_script, escape, record_markup
 from finetooth.view.visible import NEWLINE, SPACE, TAB, WIDE_SPACE
 
@@ -59,7 +60,8 @@ def html_fragment(inspected: InspectedRecord, *, show_ids: bool = False) -> str:
     """
     classes = "finetooth ids" if show_ids else "finetooth"
     markup = "".join(record_markup(inspected, titles=True))
-    return f'<div class="{classes}"><style>{_resource("view.css")}</style>{markup}{_legend()}</div>\n'
+    legend = _legend(several=len(inspected.sides) > 1)
+    return f'<div class="{classes}"><style>{_resource("view.css")}</style>{markup}{legend}</div>\n'
 
 
 def _bar() -> str:
@@ -68,14 +70,15 @@ def _bar() -> str:
         f'<label><input type="checkbox" id="{name}"> {escape(say(f"view.switch_{name}"))}</label>'
         for name in ("ids", "only")
     )
-    return f'<div class="bar">{switches}{_legend()}</div>\n'
+    return f'<div class="bar">{switches}{_legend(several=True)}</div>\n'
 
 
-def _legend() -> str:
+def _legend(*, several: bool) -> str:
     marks = (
         ('class="s"', "a", "view.sign_supervised"),
         ("", "a", "view.sign_masked"),
         ('class="k"', "&lt;s&gt;", "view.sign_special"),
+        ('class="e"', "&lt;s&gt;", "view.sign_added"),
         ('class="s" m="3"', "字", "view.sign_several"),
         ('class="p" m="3"', "字", "view.sign_some"),
         ('class="o"', "a", "view.sign_gap"),
@@ -88,6 +91,9 @@ def _legend() -> str:
     )
     parts = [f"<span><t-k {attributes}>{shown}</t-k> {escape(say(key))}</span>" for attributes, shown, key in marks]
     parts += [f"<span>{glyph} {escape(say(key))}</span>" for glyph, key in spaces]
+    if several:
+        parts.append(f'<span><t-c class="d"><t-k>a</t-k></t-c> {escape(say("view.sign_differs"))}</span>')
+        parts += [f"<span>{escape(say(f'view.kind_{kind}'))}</span>" for kind in KINDS]
     return f'<div class="legend">{" ".join(parts)}</div>\n'
 
 

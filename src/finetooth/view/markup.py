@@ -39,7 +39,7 @@ LINE_CELLS = 96
 MERGED_CELLS = 12
 """Width up to which columns in which the sides agree share a box: less markup, and still places to wrap."""
 
-GUTTERS = ((6, "g6"), (10, "g10"), (14, "g14"), (18, "g18"), (22, "g22"), (10**6, "g28"))
+GUTTERS = ((6, "g6"), (10, "g10"), (14, "g14"), (18, "g18"), (22, "g22"), (28, "g28"), (10**6, "g40"))
 """Widths of the gutter, each a class of `view.css`: the page's policy forbids style attributes."""
 
 _FAINT = frozenset((SPACE, NEWLINE, TAB, WIDE_SPACE))
@@ -61,7 +61,7 @@ def record_markup(inspected: InspectedRecord, *, titles: bool = False) -> Iterat
     yield f'<section class="record"><h2>{escape(say("view.record", number=record.index))} '
     yield f"<small>{escape(record.where)} · {escape(record.shape)}</small></h2>\n"
     yield from _table(sides)
-    names = short_names(sides, room=24)
+    names = short_names(sides, width=100)
     texts = sides_by_text(sides)
     if len(texts) > 1:
         position = common_start([sides[members[0]].encoded.text for members in texts])
@@ -166,7 +166,8 @@ def _tokens(
         return
     labels = [names[index] for index in members] if several else [""]
     painter = _Painter(chosen, labels, titles=titles)
-    width = max(*map(cells, labels), cells(painter.all_label)) + len(str(columns[-1].end)) + 2
+    # Beside the name and the number stand a blank between them, and half a one on the left and a whole on the right.
+    width = max(*map(cells, labels), cells(painter.all_label)) + len(str(columns[-1].end)) + 3
     gutter = next(name for limit, name in GUTTERS if width <= limit)
     number = " ".join(map(str, members))
     yield f'<div class="tokens {gutter}{" several" if several else ""}" data-sides="{number}" role="group">\n'

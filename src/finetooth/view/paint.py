@@ -18,6 +18,12 @@ JOINT = "\u00a0"
 LONG_WORD = 12
 """Cells up to which a word is never broken."""
 
+NOT_FIRST = frozenset("、。，．）」』】〉》］｝・：；？！…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ)]},.:;")
+"""Characters that do not begin a line where Japanese is broken (the core of JIS X 4051's list)."""
+
+NOT_LAST = frozenset("（「『【〈《［｛([{")
+"""Characters that do not end a line."""
+
 Styled = Sequence[tuple[str, str]]
 """A line, as stretches of text with the name of a style."""
 
@@ -34,6 +40,12 @@ _SGR = {
     "heading": "1",
     "quiet": "2",
     "warning": "1;95",
+    "error": "1;7;95",
+    "info": "1;94",
+    "good": "94",
+    "bad": "95",
+    "meant": "1;95",
+    "place": "36",
 }
 
 
@@ -100,17 +112,35 @@ def _parts(word: str, *, first: int, rest: int) -> Iterable[tuple[str, bool]]:
     room, part, fits = first, "", True
     for char in word:
         if cells(part) + char_cells(char) > room:
-            if part:
-                yield part, fits
-            room, part, fits = rest, "", False
+            end = _line_end(part, char)
+            if part[:end]:
+                yield part[:end], fits
+            room, part, fits = rest, part[end:], False
         part += char
     yield part, fits
 
 
-def shorten(text: str, *, width: int) -> str:
-    """Cut a text to so many cells, its end marked where something is missing."""
+def _line_end(part: str, following: str) -> int:
+    """Return how much of a part stays on its line, so that no stop begins the next and no bracket ends this one."""
+    end = len(part)
+    after = following
+    while end > 1 and (after in NOT_FIRST or part[end - 1] in NOT_LAST):
+        end -= 1
+        after = part[end]
+    # A run of stops, or a word of them: then the rule has nothing to hold on to.
+    return end if len(part) - end <= 4 and not (after in NOT_FIRST or part[end - 1 : end] in NOT_LAST) else len(part)
+
+
+def shorten_middle(text: str, *, width: int) -> str:
+    """Cut a text to so many cells, marked in the middle where something is missing: names differ at their ends."""
     if cells(text) <= width:
         return text
-    while text and cells(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…"
+    if width < 1:
+        return ""
+    head, tail = text[: len(text) // 2], text[len(text) // 2 :]
+    while cells(head) + cells(tail) > width - 1:
+        if cells(head) > cells(tail):
+            head = head[:-1]
+        else:
+            tail = tail[1:]
+    return f"{head}…{tail}"

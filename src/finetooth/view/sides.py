@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from finetooth.messages import say
-from finetooth.types import Side
+from finetooth.types import Encoded, Side
 from finetooth.view.columns import Column, Region, find_regions
-from finetooth.view.paint import shorten
+from finetooth.view.paint import shorten_middle
 from finetooth.view.summary import summarize
-from finetooth.view.visible import harmless
+from finetooth.view.visible import cells, harmless
 
 KEPT = 80
 """Characters kept on either side of a cut; a stretch that no side supervises is cut from five times as many on."""
+
+NAME_CELLS = 30
+"""Cells that the short name of a side takes at most."""
+
+MODEL_CELLS = 5
+"""Cells below which a model is left out of a short name: its number tells it."""
+
+_SEPARATORS = "/-_ "
 
 REGIONS_LISTED = 6
 """Differences listed above a record; the rest are counted."""
@@ -26,29 +34,45 @@ def sides_by_text(sides: Sequence[Side]) -> list[list[int]]:
     return list(texts.values())
 
 
-def short_names(sides: Sequence[Side], *, room: int) -> list[str]:
+def short_names(sides: Sequence[Side], *, width: int) -> list[str]:
     """Return a short name for each side: its number, and what tells it from the others where there is room.
+
+    A way of making labels is told whole or not at all: `1 llama fineto…` helps nobody. A model gives way to it.
 
     Args:
         sides: The sides of one record.
-        room: The cells that a name may take. One side alone needs no name and gets none.
+        width: The cells of a line; a name takes at most three in ten of them. One side alone gets no name.
     """
     if len(sides) < 2:
         return [""] * len(sides)
     numbers = [str(index + 1) for index in range(len(sides))]
-    if room < 15:
+    models, whole = _told_apart([side.encoded for side in sides])
+    room = min(width * 3 // 10, NAME_CELLS) - cells(numbers[-1]) - 1 - max(map(cells, whole))
+    if room < 0:
         return numbers
-    encodeds = [side.encoded for side in sides]
-    parts = (
-        [encoded.model for encoded in encodeds],
-        [encoded.labels_way for encoded in encodeds],
-        [encoded.loader for encoded in encodeds],
-    )
-    told_apart = [_without_common_start(part) for part in parts if len(set(part)) > 1]
-    names = [" ".join(words) for words in zip(*told_apart, strict=True)] or [""] * len(sides)
-    return [
-        shorten(f"{number} {harmless(name)}".rstrip(), width=room) for number, name in zip(numbers, names, strict=True)
-    ]
+    if any(whole):
+        room -= 1
+    shortened = [shorten_middle(model, width=room) for model in models]
+    if len(set(shortened)) < len(set(models)):
+        common = common_start(models)
+        shortened = [shorten_middle(f"…{model[common:]}", width=room) for model in models]
+    if room < MODEL_CELLS and shortened != models:
+        shortened = [""] * len(models)
+    parts = zip(numbers, shortened, whole, strict=True)
+    return [" ".join(part for part in each if part) for each in parts]
+
+
+def _told_apart(encodeds: Sequence[Encoded]) -> tuple[list[str], list[str]]:
+    """Return by side what tells it from the others: of its model, and its way of making labels (or its loader)."""
+    models = [harmless(encoded.model) for encoded in encodeds]
+    ways = [harmless(encoded.labels_way) for encoded in encodeds]
+    whole = ways if len(set(ways)) > 1 else [""] * len(ways)
+    if len(set(zip(models, ways, strict=True))) < len(encodeds):
+        # One model, one way: what is left is what read the files.
+        loaders = [encoded.loader for encoded in encodeds]
+        if len(set(loaders)) > 1:
+            whole = [f"{way} {loader}".strip() for way, loader in zip(whole, loaders, strict=True)]
+    return (_without_common_ends(models) if len(set(models)) > 1 else [""] * len(models)), whole
 
 
 def common_start(texts: Sequence[str]) -> int:
@@ -60,10 +84,18 @@ def common_start(texts: Sequence[str]) -> int:
     return min(len(one), len(other))
 
 
-def _without_common_start(names: Sequence[str]) -> list[str]:
-    common = names[0][: common_start(names)]
-    cut = max(common.rfind(separator) for separator in "/-_.") + 1
-    return [name[cut:] for name in names]
+def _without_common_ends(names: Sequence[str]) -> list[str]:
+    """Return names without the words that all of them begin with, and those that all of them end with.
+
+    Words end at separators: of `llama2-pad-is-eos` and `llama2-pad-is-unk` are left `eos` and `unk`.
+    """
+    start = max(names[0][: common_start(names)].rfind(separator) for separator in _SEPARATORS) + 1
+    names = [name[start:] for name in names]
+    length = common_start([name[::-1] for name in names])
+    tail = names[0][len(names[0]) - length :]
+    end = next((len(tail) - place for place, char in enumerate(tail) if char in _SEPARATORS), 0)
+    # `chat` beside `chat-v2-chat`: what one is altogether, the other may only end with.
+    return [name[: len(name) - end] for name in names] if all(len(name) > end for name in names) else list(names)
 
 
 def remarks(side: Side) -> list[str]:
@@ -90,7 +122,8 @@ def list_regions(regions: Sequence[Region]) -> str:
 
 def name_region(region: Region) -> str:
     """Say where a difference lies, and in what."""
-    return f"{region.start}:{region.end} {', '.join(say(f'view.{kind}') for kind in sorted(region.kinds))}"
+    kinds = say("view.comma").join(say(f"view.{kind}") for kind in sorted(region.kinds))
+    return say("view.region", start=region.start, end=region.end, kinds=kinds)
 
 
 def stretches(columns: Sequence[Column], *, kept: int | None) -> Iterator[tuple[int, int, bool]]:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from finetooth.messages import say
 from finetooth.types import IGNORE_INDEX, InspectedRecord, Side
-from finetooth.view.columns import Column, Region, find_regions, make_columns, share_vocabulary
+from finetooth.view.columns import KINDS, Column, Region, find_regions, make_columns, share_vocabulary
 from finetooth.view.groups import Group
 from finetooth.view.layout import (
     DIFFERS,
@@ -76,7 +76,7 @@ def render_terminal(
     if len(page.texts) > 1:
         lines += [[], *page.parting_texts()]
     if legend:
-        lines += [[], *_legend(page.width)]
+        lines += [[], *_legend(page.width, several=len(page.sides) > 1)]
     return "\n".join(paint(line, color=color) for line in lines)
 
 
@@ -91,7 +91,7 @@ class _Page:
         self.kept = kept
         self.texts = sides_by_text(self.sides)
         """The sides that hold the same text, by their numbers."""
-        self.labels = short_names(self.sides, room=min(width // 4, 24))
+        self.labels = short_names(self.sides, width=width)
         digits = max((len(str(len(side.encoded.text))) for side in self.sides), default=1)
         self.all_label = say("view.all_sides") if len(self.texts) < len(self.sides) else ""
         names = max(map(cells, (*self.labels, self.all_label)))
@@ -294,15 +294,16 @@ def _hunks(text: str, columns: Sequence[Column], regions: Sequence[Region]) -> I
         index += len(inside)
 
 
-def _legend(width: int) -> list[Styled]:
+def _legend(width: int, *, several: bool) -> list[Styled]:
     signs = [
         (MASKED_TICK, "view.sign_masked"),
         (SUPERVISED_TICK + SUPERVISED_LINE, "view.sign_supervised"),
         (f"{SUPERVISED_TICK}3", "view.sign_several"),
         (f"{SOME_TICK}3", "view.sign_some"),
         (SPECIAL_MARK, "view.sign_special"),
+        (f"{MASKED_TICK}{SPECIAL_MARK}<s>", "view.sign_added"),
         (GAP_TICK, "view.sign_gap"),
-        (DIFFERS, "view.sign_differs"),
+        *([(DIFFERS, "view.sign_differs")] if several else []),
         (SPACE, "view.sign_space"),
         (NEWLINE, "view.sign_newline"),
         (TAB, "view.sign_tab"),
@@ -311,4 +312,8 @@ def _legend(width: int) -> list[Styled]:
     line: list[tuple[str, str]] = []
     for sign, key in signs:
         line += [("   " if line else "", ""), (f"{sign} {say(key)}".replace(" ", JOINT), "quiet")]
-    return fold(line, width=width)
+    lines = fold(line, width=width)
+    if several:
+        kinds = "   ".join(say(f"view.kind_{kind}").replace(" ", JOINT) for kind in KINDS)
+        lines += fold([(kinds, "quiet")], width=width)
+    return lines

@@ -1,0 +1,276 @@
+"""Who says what in a rendered conversation, and what of it the model has to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finetooth.errors import TemplateError
+from finetooth.template.chat import ChatTemplate
+from finetooth.template.marks import Found, Marked, attribute
+from finetooth.template.stops import Stops
+from finetooth.template.turns import ASSISTANT_ROLES, content_pieces, part_flag
+from finetooth.types import Message, Record, Span
+
+_PROBE = "finetooth probe"
+
+
+def conversation_text(template: ChatTemplate, record: Record) -> str:
+    """Return the text of a record's conversation, whole."""
+    return _text(template, record, record.messages or [])
+
+
+def prompt_text(template: ChatTemplate, record: Record, num_messages: int) -> str | None:
+    """Return the inference prompt for the message after the first `num_messages`; `None` where there is none.
+
+    Some templates refuse a prompt that ends where the conversation can not (after an assistant's turn).
+    """
+    try:
+        return _text(template, record, (record.messages or [])[:num_messages], add_generation_prompt=True)
+    except TemplateError:
+        return None
+
+
+def _text(
+    template: ChatTemplate, record: Record, messages: Sequence[Message], *, add_generation_prompt: bool = False
+) -> str:
+    return template.render(
+        [template.in_content_form(message) for message in messages],
+        tools=record.tools,
+        variables=record.chat_template_kwargs,
+        add_generation_prompt=add_generation_prompt,
+    )
+
+
+def turn_end(text: str, content_end: int, limit: int, tail: int, *, stops: Stops, opener: str | None) -> int:
+    """Return where a turn ends: after its stop literal, or after its content with the white space of its own.
+
+    Args:
+        text: The rendered text.
+        content_end: Where the words of the turn end.
+        limit: Where the next turn's words begin.
+        tail: White-space characters that follow the words in the content.
+        stops: What ends a turn.
+        opener: The special token that opens a user's turn, which is not taken for the end of an answer.
+    """
+    stop = stops.find(text, content_end, limit, opener=opener)
+    return stop if stop is not None else blank_until(text, content_end, min(limit, content_end + tail))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationSpans:
+    """The spans of one rendered conversation."""
+
+    template: ChatTemplate
+    record: Record
+    text: str
+    learned: Sequence[bool]
+    """Whether each message is to be learned."""
+    marked: Marked
+    stops: Stops
+    opener: str | None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation."""
+        return self.record.messages or []
+
+    def spans(self) -> list[Span]:
+        """Return every message's spans, in the order of the text."""
+        found: dict[int, list[Found]] = {}
+        for stretch in self.marked.found:
+            found.setdefault(stretch.message_index, []).append(stretch)
+        spans: list[Span] = []
+        for index, message in enumerate(self.messages):
+            stretches = found.get(index, [])
+            if message.get("role") in ASSISTANT_ROLES:
+                spans += self._turn(index, stretches, self._prompt_end(index, stretches))
+            elif self.learned[index] and stretches:
+                first = stretches[0]
+                spans += self._turn(index, stretches, _blank_before(self.text, first.start, first.mark.lead))
+            else:
+                spans += [self._span(index, s.start, s.end, s.mark.learned) for s in stretches]
+        return _without_overlap(spans)
+
+    def _span(self, index: int, start: int, end: int, supervised: bool) -> Span:
+        role = str(self.messages[index].get("role", ""))
+        return Span(start=start, end=end, role=role, message_index=index, supervised=supervised)
+
+    def _turn(self, index: int, stretches: Sequence[Found], start: int | None) -> list[Span]:
+        """Return a turn from where the model takes over to its stop literal, cut where learning begins or ends."""
+        if start is None:
+            return []
+        own: dict[int, Found] = {}
+        for stretch in stretches:
+            # A template may show a stretch twice, as in a recapitulation; the model writes the first.
+            if stretch.end > start:
+                own.setdefault(stretch.number, stretch)
+        others = [s for s in stretches if s not in own.values()]
+        spans = [self._span(index, s.start, s.end, False) for s in others]
+        if own:
+            return self._cut(index, list(own.values()), start) + spans
+        return self._whole(index, start) + spans
+
+    def _cut(self, index: int, stretches: Sequence[Found], start: int) -> list[Span]:
+        content_end = max(stretch.end for stretch in stretches)
+        end = self._end(index, content_end, stretches[-1].mark.tail)
+        spans: list[Span] = []
+        for number, stretch in enumerate(stretches):
+            following = stretches[number + 1] if number + 1 < len(stretches) else None
+            # The white space after a piece is the piece's own; what else lies between is the next one's.
+            stop = end if following is None else min(stretch.end + stretch.mark.tail, following.start)
+            if spans and spans[-1].supervised == stretch.mark.learned:
+                spans[-1] = replace(spans[-1], end=stop)
+            else:
+                spans.append(self._span(index, start, stop, stretch.mark.learned))
+            start = stop
+        return [span for span in spans if span.end > span.start]
+
+    def _whole(self, index: int, start: int) -> list[Span]:
+        """Return a turn in which no mark was found: it is empty, or the template looks at its words."""
+        message = self.messages[index]
+        words = _words(message)
+        first = blank_until(self.text, start, len(self.text))
+        if words.strip() and self.text.startswith(words.strip(), first):
+            end = self._end(index, first + len(words.strip()), len(words) - len(words.rstrip()))
+        elif self.stops.find(words, 0, len(words)) is None:
+            end = self._end(index, start, 0)
+        else:
+            # The words are somewhere, in another form, and what ends them cannot be told from what is in them.
+            return []
+        flags = _flags(message, self.learned[index])
+        return [self._span(index, start, end, flags == {True})] if end > start else []
+
+    def _end(self, index: int, content_end: int, tail: int) -> int:
+        limit = min(
+            (s.start for s in self.marked.found if s.message_index != index and s.start >= content_end),
+            default=len(self.text),
+        )
+        literal = self.stops.find_literal(self.text, content_end, limit)
+        if literal is not None:
+            return literal
+        if index + 1 < len(self.messages):
+            # No turn runs on into the next one's header: `<|assistant|>` does not end the answer before it.
+            so_far = self._rendered(self.messages[: index + 1])
+            if so_far is not None and len(so_far) >= content_end and self.text.startswith(so_far):
+                limit = min(limit, len(so_far))
+        return turn_end(self.text, content_end, limit, tail, stops=self.stops, opener=self.opener)
+
+    def _prompt_end(self, index: int, stretches: Sequence[Found]) -> int | None:
+        """Return where the model takes over: the end of what the inference prompt and the text have in common."""
+        prompt = prompt_text(self.template, self.record, index)
+        if prompt is not None and self.text.startswith(prompt):
+            return len(prompt)
+        starts = [stretch.start for stretch in stretches[:1]]
+        if prompt is not None:
+            common, is_whole = self._common(index, prompt, starts[0] if starts else None)
+            if is_whole:
+                return common
+            starts += [] if common is None else [common]
+        # What a prompt and an answer have in common by chance belongs to the answer.
+        probed = self._probed_start(index)
+        return min([*starts, probed]) if probed is not None else min(starts) if stretches else None
+
+    def _common(self, index: int, prompt: str, content_start: int | None) -> tuple[int | None, bool]:
+        """Return where a prompt that is no prefix of the text leaves it, and whether that is at the prompt's end."""
+        before = max(
+            (
+                s.end
+                for s in self.marked.found
+                if s.message_index < index and (content_start is None or s.end <= content_start)
+            ),
+            default=0,
+        )
+        common = common_length(self.text, prompt)
+        if common >= before:
+            return common, False
+        # The prompt renders the history otherwise (thinking that later turns drop); compare from the last words.
+        marked = attribute(
+            self.template,
+            self.messages[:index],
+            prompt,
+            [False] * index,
+            tools=self.record.tools,
+            variables=self.record.chat_template_kwargs,
+            add_generation_prompt=True,
+        )
+        if not marked.found:
+            return None, False
+        header = prompt[max(s.end for s in marked.found) :]
+        length = common_length(self.text[before : before + len(header)], header)
+        return before + length, length == len(header)
+
+    def _probed_start(self, index: int) -> int | None:
+        """Return where other words would begin in this turn's place; `None` where the text before it would differ."""
+        message = self.messages[index]
+        probe = self.template.message(str(message.get("role")), _PROBE)
+        text = self._rendered([*self.messages[:index], probe, *self.messages[index + 1 :]])
+        before, found, _ = (text or "").partition(_PROBE)
+        return len(before) if found and self.text.startswith(before) else None
+
+    def _rendered(self, messages: Sequence[Message]) -> str | None:
+        try:
+            return _text(self.template, self.record, messages)
+        except TemplateError:
+            return None
+
+
+def _words(message: Message) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
+
+
+def _flags(message: Message, learned: bool) -> set[bool]:
+    content = message.get("content")
+    if isinstance(content, list):
+        return {part_flag(part, learned) for part in content} or {learned}
+    return {piece.learned for piece in content_pieces(message, learned)} or {learned}
+
+
+def says_something(message: Mapping[str, Any]) -> bool:
+    """Return whether a message holds words."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return any(not isinstance(part, str) or bool(part.strip()) for part in content)
+    return bool(message.get("tool_calls")) or (isinstance(content, str) and bool(content.strip()))
+
+
+def common_length(left: str, right: str) -> int:
+    """Return how many characters two texts have in common at their start."""
+    if left.startswith(right):
+        return len(right)
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def blank_until(text: str, start: int, end: int) -> int:
+    """Return where the white space from `start` on ends, at `end` at the latest."""
+    while start < end and text[start].isspace():
+        start += 1
+    return start
+
+
+def _blank_before(text: str, start: int, most: int) -> int:
+    first = max(start - most, 0)
+    while start > first and text[start - 1].isspace():
+        start -= 1
+    return start
+
+
+def _without_overlap(spans: list[Span]) -> list[Span]:
+    """Sort spans, and cut from each what an earlier one holds."""
+    result: list[Span] = []
+    position = 0
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+        start = max(span.start, position)
+        if start < span.end:
+            result.append(replace(span, start=start))
+            position = span.end
+    return result
