@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench_preparation import SHARED, best, rows
@@ -51,7 +52,9 @@ def rates(count: int, repeat: int) -> None:
     sample = records[:2000]
     checker = Checker([setup], all_rules())
     start = time.perf_counter()
-    encoded = [one for i in range(0, len(sample), 256) for one in label_each(checker.labellers[0], sample[i : i + 256], None)]
+    encoded = [
+        one for i in range(0, len(sample), 256) for one in label_each(checker.labellers[0], sample[i : i + 256], None)
+    ]
     print(f"\nin one process, microseconds a record\n{'reading, rendering, labels':32} {per(start, sample):8.1f}")
     facts = SetupFacts(setup)
     known = [Row(facts, record, one) for record, one in encoded]
@@ -74,7 +77,7 @@ def rates(count: int, repeat: int) -> None:
         print(f"{rule.code + ' ' + rule.name:32} {per(start, sample):8.1f}")
 
 
-def per(start: float, sample: list[object]) -> float:
+def per(start: float, sample: Sequence[object]) -> float:
     """Return the microseconds a record since `start`."""
     return (time.perf_counter() - start) / len(sample) * 1e6
 
@@ -89,13 +92,13 @@ def memory(path: Path) -> None:
 
     start = time.perf_counter()
     setup = make_setup(str(tokenizer_path("supervised")))
-    report = check_records(
-        read_records([str(path)], DataConfig()), [setup], all_rules(), processes=os.cpu_count() or 1
-    )
+    report = check_records(read_records([str(path)], DataConfig()), [setup], all_rules(), processes=os.cpu_count() or 1)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     seconds = time.perf_counter() - start
-    print(f"{report.num_records:>10,} {seconds:>8.1f} {report.num_records / seconds:>10,.0f} {own:>9.0f} {workers:>15.0f}")
+    print(
+        f"{report.num_records:>10,} {seconds:>8.1f} {report.num_records / seconds:>10,.0f} {own:>9.0f} {workers:>15.0f}"
+    )
 
 
 def main() -> None:

@@ -129,7 +129,7 @@ def test_wrong_arguments(arguments: dict[str, Any], what: str, demo_model: str) 
 
 
 def test_what_is_no_data(demo_model: str) -> None:
-    with pytest.raises(DataError, match="int is no data"):
+    with pytest.raises(DataError, match="int cannot be read as data"):
         finetooth.inspect(7, model=demo_model)
 
 

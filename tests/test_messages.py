@@ -11,10 +11,14 @@ import pytest
 
 from finetooth.config import keys
 from finetooth.messages import areas, detect_language, say, sentences, set_language
+from finetooth.rules import Rule, all_rules
 from tests.sources import modules
 
 FIELDS = "fields"
 """The area that is Japanese alone: its English sentences are the docstrings of the configuration's fields."""
+
+RULE_DOCS = "rule_docs_"
+"""The areas that are Japanese alone: their English is the docstrings of the rules."""
 
 KEY = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-zA-Z0-9_]*")
 JAPANESE = re.compile(r"[\u3041-\u30ff\u4e00-\u9fff]")
@@ -33,11 +37,20 @@ def japanese() -> dict[str, str]:
 
 
 def test_both_languages_have_the_same_areas() -> None:
-    assert set(areas("ja")) - {FIELDS} == set(areas("en"))
+    both = {area for area in areas("ja") if area != FIELDS and not area.startswith(RULE_DOCS)}
+    assert both == set(areas("en"))
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.code)
+def test_every_rule_is_documented_in_japanese(rule: Rule) -> None:
+    document = sentences("ja", f"{RULE_DOCS}{rule.code[:3].lower()}")[rule.code]
+    assert document.count("## ") == rule.documentation.count("## ") == 6
+    assert JAPANESE.search(document)
 
 
 def test_both_languages_have_the_same_sentences() -> None:
-    assert {key for key in japanese() if not key.startswith(f"{FIELDS}.")} == set(english())
+    alone = (f"{FIELDS}.", RULE_DOCS)
+    assert {key for key in japanese() if not key.startswith(alone)} == set(english())
 
 
 @pytest.mark.parametrize("key", sorted(english()))

@@ -138,7 +138,7 @@ class Report:
             raise FindingsError(bad)
 
     def worst(self) -> Severity | None:
-        """Return the worst severity among findings that do not follow from another; `None` where there is none."""
+        """Return the worst severity found; `None` where nothing was."""
         severities = [finding.severity for finding in self.findings]
         return max(severities, key=SEVERITIES.index, default=None)
 
@@ -154,7 +154,7 @@ class Checker:
         self.keep_hashes = keep_hashes
 
     def start(self, first: Record) -> None:
-        """Let each way see the first record, by which SFTTrainer decides for all; its errors come where it is checked."""
+        """Let each way see the first record, by which SFTTrainer decides for all; errors come where it is checked."""
         for labeller in self.labellers:
             try:
                 labeller([first])
@@ -324,7 +324,31 @@ _inherited: Checker | None = None
 
 def _check_in_worker(batch: list[Record], skip: bool) -> _Result:
     assert _inherited is not None
-    return _check_batch(_inherited, batch, skip)
+    number, counted, errors = _check_batch(_inherited, batch, skip)
+    for counts in counted:
+        # A tally's class goes by the name of its rule, by which pickle would not find it: its state is sent alone.
+        counts.tallies = {code: tally.__reduce_ex__(2)[2] for code, tally in counts.tallies.items()}
+    return number, counted, errors
+
+
+def _received(checker: Checker, result: _Result) -> _Result:
+    """Make tallies again of the states that a process sent."""
+    classes = {rule.code: rule.run for rule in checker.tallying}
+    for counts in result[1]:
+        counts.tallies = {code: _tally(classes[code], state) for code, state in counts.tallies.items()}
+    return result
+
+
+def _tally(kind: type[Any], state: Any) -> Any:
+    tally: Any = object.__new__(kind)
+    if hasattr(tally, "__setstate__"):
+        tally.__setstate__(state)
+        return tally
+    # (attributes, slots) where a class has slots, and attributes alone elsewhere.
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    for name, value in {**(attributes or {}), **(slots or {})}.items():
+        object.__setattr__(tally, name, value)
+    return tally
 
 
 def _in_processes(
@@ -342,9 +366,9 @@ def _in_processes(
             for batch in batches:
                 waiting.append(pool.submit(_check_in_worker, batch, skip))
                 if len(waiting) > 2 * processes:
-                    yield waiting.popleft().result()
+                    yield _received(checker, waiting.popleft().result())
             while waiting:
-                yield waiting.popleft().result()
+                yield _received(checker, waiting.popleft().result())
     finally:
         _inherited = None
         if before is None:

@@ -39,7 +39,7 @@ class TokenRanges:
         return [i for i in candidates if starts[i] < end and ends[i] > start and ends[i] > starts[i]]
 
     def first_after(self, start: int) -> int:
-        """Return the first token that holds a character at `start` or after it; the number of tokens where none does."""
+        """Return the first token that holds a character at `start` or after it, or the number of tokens."""
         if self._sorted:
             first = bisect_right(self._ends, start)
             while first < len(self._ends) and self._ends[first] <= self._starts[first]:

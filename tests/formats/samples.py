@@ -15,8 +15,8 @@ from finetooth.types import Cause, Finding, Place
 GOLDEN = Path(__file__).parent / "golden"
 
 HOSTILE = (
-    "<script>alert(1)</script>\x1b[31m\x00\x9b\u202eevil\u2066 \ud800 </pre><!-- ]]> \"'&amp; | `x` **b** [a](http://e) "
-    "{0} @team #1 ::error::\t%0A\r\n::warning::injected\u2028\ue000\u00a0👩\u200d👧"
+    "<script>alert(1)</script>\x1b[31m\x00\x9b\u202eevil\u2066 \ud800 </pre><!-- ]]> \"'&amp; | `x` **b** "
+    "[a](http://e) {0} @team #1 ::error::\t%0A\r\n::warning::injected\u2028\ue000\u00a0👩\u200d👧"
 )
 
 MESSAGE = {

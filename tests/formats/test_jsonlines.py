@@ -51,11 +51,10 @@ def test_what_json_has_no_word_for_is_written_as_text() -> None:
     assert json.loads(dumps({"a": frozenset({1})})) == {"a": "frozenset({1})"}
 
 
-@given(
-    st.recursive(
-        st.text() | st.integers() | st.booleans() | st.none(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
-    )
-)
+PLAIN = st.text() | st.integers() | st.booleans() | st.none()
+
+
+@given(st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_value_comes_back(value: object) -> None:
     written = dumps(value)
     assert written.isprintable()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from finetooth.checking import Report
 from finetooth.formats.text import render
 from finetooth.messages import set_language
-from finetooth.types import Cause, Place
+from finetooth.types import Cause, Finding, Place
 from finetooth.view.visible import cells
 from tests.formats.samples import (
     HOSTILE,
@@ -81,8 +81,8 @@ def test_no_line_is_too_long(name: str, language: str, width: int, verbose: bool
         assert cells(line) <= width, line
 
 
-def _without_code(findings: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(replace(finding, reproduction=None) for finding in findings)  # type: ignore[type-var]
+def _without_code(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(replace(finding, reproduction=None) for finding in findings)
 
 
 def test_code_to_paste_is_never_folded() -> None:
@@ -150,7 +150,7 @@ def test_a_finding_without_places_is_told() -> None:
 def test_no_records() -> None:
     drawn = draw(make_report(make_part(endings={}, num_records=0)))
     assert "how answers end" not in drawn
-    assert "no fault found in 0 records · exit code 0" in drawn
+    assert "no findings in 0 records · exit code 0" in drawn
 
 
 def test_hostile_data_is_shown_and_does_nothing() -> None:

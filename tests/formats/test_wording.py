@@ -65,6 +65,7 @@ def test_extent() -> None:
 def test_conclusion() -> None:
     assert conclusion(broken()) == "1 error, 1 warning, 1 note in 200 records, 2 set-ups"
     assert conclusion(healthy()) == "no fault found in 200 records"
+    assert conclusion(make_report(make_part(endings={"absent": 200}))) == "no findings in 200 records"
     assert conclusion(make_report(make_part([split_eos(), split_eos()], num_records=1))) == "2 errors in 1 record"
     set_language("ja")
     assert conclusion(broken()) == "エラー 1 件、警告 1 件、注記 1 件（200 レコード、2 構成）"
@@ -88,17 +89,26 @@ def test_evidence() -> None:
     cause = Cause(
         code="x",
         text="",
-        evidence={"ids": list(range(99)), "flag": False, "none": None, "empty": [], "text": "a b", "map": {"a": [1]}},
+        evidence={
+            "ids": list(range(99)),
+            "flag": False,
+            "none": None,
+            "empty": [],
+            "text": "a b",
+            "map": {"a": [1]},
+            "ranges": [(0, 3)],
+        },
     )
     shown = dict(evidence_of(cause))
     assert shown["ids"] == f"{' '.join(map(str, range(LISTED)))} …"
     assert dict(evidence_of(cause, whole=True))["ids"] == " ".join(map(str, range(99)))
-    assert [shown[name] for name in ("flag", "none", "empty", "text", "map")] == [
+    assert [shown[name] for name in ("flag", "none", "empty", "text", "map", "ranges")] == [
         "false",
         "null",
         "–",
         "'a b'",
         '{"a": [1]}',
+        "[0, 3]",
     ]
 
 

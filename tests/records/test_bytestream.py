@@ -146,7 +146,7 @@ def test_other_encodings_are_named_and_the_remedy_works(tmp_path: Path, name: st
     path = write(tmp_path / name, content)
     offset = next(i for i, byte in enumerate(content) if byte > 0x7F)
     error = failure(path)
-    assert error.what == f"the text is no UTF-8 at byte {offset}"
+    assert error.what == f"the text is not UTF-8 at byte {offset}"
     assert error.help == f"--set data.encoding={encoding}"
     assert error.where == str(path) + {"data.jsonl": ":2", "data.json": "", "data.csv": ":3"}[name]
     assert texts(read(path, encoding=encoding)) == ["a", text]
@@ -155,19 +155,19 @@ def test_other_encodings_are_named_and_the_remedy_works(tmp_path: Path, name: st
 def test_the_offset_counts_the_byte_order_mark_and_all_chunks(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf" + b'{"text": "a"}\n' * 20_000 + b'{"text": "\xe9"}\n'
     error = failure(write(tmp_path / "data.jsonl", content))
-    assert error.what == f"the text is no UTF-8 at byte {content.index(0xE9)}"
+    assert error.what == f"the text is not UTF-8 at byte {content.index(0xE9)}"
     assert error.where is not None and error.where.endswith(":20001")
     content = b"[" + b'{"text": "a"},' * 20_000 + b'{"text": "\xe9"}]'
     error = failure(write(tmp_path / "data.json", content))
-    assert error.what == f"the text is no UTF-8 at byte {content.index(0xE9)}"
+    assert error.what == f"the text is not UTF-8 at byte {content.index(0xE9)}"
 
 
 def test_another_encoding_that_does_not_fit(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", b'{"text": "a"}\n' * 10_000 + b'{"text": "\xff\xff"}\n')
     error = failure(path, encoding="euc-jp")
-    assert error.what == f"the text is no euc_jp at byte {path.read_bytes().index(0xFF)}"
+    assert error.what == f"the text is not euc_jp at byte {path.read_bytes().index(0xFF)}"
     error = failure(write(tmp_path / "plain.jsonl", LINES), encoding="utf-16")
-    assert error.what == "the text is no utf-16 at byte 0"
+    assert error.what == "the text is not utf-16 at byte 0"
     assert error.help == "--set data.encoding=utf-8"
 
 

@@ -173,5 +173,5 @@ def test_hub_ids(source: str, is_id: bool) -> None:
 @pytest.mark.parametrize("source", ["hf://models/owner/name", "hf://datasets/name", "hf://datasets/"])
 def test_an_address_that_is_none(source: str) -> None:
     error = failure(source)
-    assert error.what == f"`{source}` is no address of a data set"
+    assert error.what == f"`{source}` is not the address of a data set"
     assert error.help == "write it as `hf://datasets/owner/name`"

@@ -120,10 +120,7 @@ def test_columns_of_images_that_are_empty(value: Any) -> None:
     assert record_of({"messages": TURNS, "images": value}, index=0, where="x").shape == "messages"
 
 
-SHAPES = (
-    "text: text; prompt-completion: prompt, completion; messages: messages; conversations: conversations; "
-    "alpaca: instruction, output; encoded: input_ids"
-)
+SHAPES = "`text` | `prompt` + `completion` | `messages` | `conversations` | `instruction` + `output` | `input_ids`"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +139,7 @@ SHAPES = (
 )  # fmt: skip
 def test_columns_of_no_shape(row: dict[str, Any], columns: str, remedy: str) -> None:
     error = refusal(row)
-    assert error.what == f"the columns {columns} fit no shape (known: {SHAPES})"
+    assert error.what == f"the columns {columns} fit no known shape; a row needs {SHAPES}"
     assert error.help == remedy
 
 

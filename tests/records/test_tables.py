@@ -65,7 +65,7 @@ def test_a_broken_row_of_csv(tmp_path: Path, row: str, what: str) -> None:
 def test_bytes_that_are_no_utf8_break_their_row_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "data.csv", b'prompt,completion\n"1\n\xe9",2\n3,4\n')
     error = failure(path)
-    assert error.what == "the text is no UTF-8 at byte 21"
+    assert error.what == "the text is not UTF-8 at byte 21"
     assert error.where == f"{path}:3"
     assert [record.prompt for record in read(path, skip_broken=True)] == ["3"]
 

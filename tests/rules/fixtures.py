@@ -4,7 +4,7 @@ Each is a YAML file, `tests/rules/<CODE>/bad_<what>.yaml` or `good_<what>.yaml`:
 
     about: the EOS is cut into pieces after a Japanese full stop     # one sentence
     model:                       # the directory that --model names, built in a temporary folder
-      base: demo/split           # demo/split | demo/masked | demo/supervised | byte_bpe | llama_bpe | unigram | wordpiece
+      base: demo/split           # demo/split|masked|supervised, or a function of tests.small_tokenizers
       added_tokens:              # added to the vocabulary, or their flags changed
         - {content: "<|im_end|>", special: true, normalized: false}
       tokenizer_config: {pad_token: "<unk>"}      # merged into tokenizer_config.json; null removes a key
@@ -33,7 +33,7 @@ import yaml
 from tokenizers import AddedToken, Tokenizer
 
 from finetooth.checking import SetupReport, check_records
-from finetooth.config import Config, LabelsConfig, TokenizerConfig
+from finetooth.config import config_of
 from finetooth.demo import tokenizer_path
 from finetooth.labels import make_setup
 from finetooth.records import records_of
@@ -85,11 +85,8 @@ def build_model(spec: dict[str, Any], directory: Path) -> Path:
 def check_fixture(fixture: dict[str, Any], directory: Path) -> SetupReport:
     """Run every rule over a fixture."""
     model = build_model(fixture.get("model") or {}, directory / "model")
-    labels = {key: tuple(v) if isinstance(v, list) else v for key, v in (fixture.get("labels") or {}).items()}
-    config = Config(
-        tokenizer=TokenizerConfig(template=fixture.get("template"), loader=fixture.get("loader", "auto")),
-        labels=LabelsConfig(**labels),
-    )
-    setup = make_setup(str(model), config)
+    values = {f"labels.{key}": value for key, value in (fixture.get("labels") or {}).items()}
+    wanted = {"tokenizer.template": fixture.get("template"), "tokenizer.loader": fixture.get("loader")}
+    setup = make_setup(str(model), config_of({**values, **wanted}))
     report = check_records(records_of(fixture["rows"]), [setup], all_rules())
     return report.parts[0]

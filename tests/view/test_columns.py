@@ -3,13 +3,14 @@ from __future__ import annotations
 import dataclasses
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finetooth.types import IGNORE_INDEX, Side
 from finetooth.view.columns import begins_line, find_regions, make_columns, share_vocabulary
 from finetooth.view.groups import group_tokens
-from tests.view.samples import Token, make_side, three_sides
+from tests.view.samples import TablePieces, Token, make_side, three_sides
 
 
 def cut_at(text: str, cuts: list[int], *, added: int = 0) -> Side:
@@ -73,6 +74,20 @@ def test_ids_are_not_compared_between_vocabularies() -> None:
     other = make_side("ab", [(6, "a", 0, 1, True), (5, "b", 1, 2, True)])
     assert not share_vocabulary(one, other)
     assert find_regions(make_columns([one, other])) == []
+
+
+def vocabulary(size: int, pieces: str, row: list[int]) -> Side:
+    """Return a side of some bytes and of pieces that are named by a word, with a row of some of its ids."""
+    table = {i: f"<0x{i:02X}>" if i < 256 else f"{pieces}{i}" for i in range(size)}
+    side = make_side("a" * len(row), [(token_id, "a", i, i + 1, False) for i, token_id in enumerate(row)])
+    return Side(encoded=side.encoded, pieces=TablePieces(pieces, table, frozenset()))
+
+
+@pytest.mark.parametrize("row", [[200, 201, 202], [300, 301], [200, 300]])
+def test_vocabularies_are_told_apart_by_themselves_and_not_by_the_row(row: list[int]) -> None:
+    assert not share_vocabulary(vocabulary(512, "x", row), vocabulary(32000, "y", row))
+    assert not share_vocabulary(vocabulary(32000, "x", row), vocabulary(32000, "y", row))
+    assert share_vocabulary(vocabulary(32000, "x", row), vocabulary(150000, "x", row)), "extended"
 
 
 def test_one_name_that_differs_leaves_a_vocabulary_shared() -> None:

@@ -185,6 +185,23 @@ def test_one_way_in_by_keyboard_for_each_side() -> None:
     assert sum("tabindex" in mark for mark in Page(page_of(three_sides())).named("t-k")) == 3
 
 
+@pytest.mark.parametrize("num_chars", [1, 600])
+@pytest.mark.parametrize("models", [("a", "b"), ("x" * 40, "y" * 40)])
+def test_the_gutter_holds_the_name_and_the_number(models: tuple[str, str], num_chars: int) -> None:
+    text = "a\n" * num_chars
+    sides = [
+        make_side(text, [(5, "a", i, i + 1, way == "trl") for i in range(len(text))], model=model, labels_way=way)
+        for model in models
+        for way in ("completion-collator", "trl")
+    ]
+    page = page_of(make_record(*sides))
+    gutter = re.search(r'class="tokens g(\d+) several"', page)
+    widest = max(re.findall(r"<t-r>([^<]+)(?:<b>(\d+)</b>)?</t-r>", page), key=lambda found: sum(map(len, found)))
+    assert gutter is not None
+    assert len(widest[0]) + 1 + len(str(len(text))) <= int(gutter[1]) - 2
+    assert f".g{gutter[1]} .g {{ width: {gutter[1]}ch; }}" in page or gutter[1] == "6"
+
+
 def test_texts_that_differ_stand_one_under_the_other() -> None:
     one = make_side("a b", [(5, "a b", 0, 3, True)], model="x")
     other = make_side("a c", [(6, "a c", 0, 3, True)], model="y")

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ from tests.view.samples import (
 WIDTHS = (20, 21, 24, 33, 40, 59, 80, 121, 200)
 
 
-def draw(inspected: InspectedRecord, *, width: int = 80, **options: bool) -> str:
+def draw(inspected: InspectedRecord, *, width: int = 80, **options: Any) -> str:
     return render_terminal(inspected, width=width, color=False, **options)
 
 
@@ -67,7 +68,7 @@ def test_golden_hostile() -> None:
     check_golden("hostile.txt", draw(hostile(2)))
 
 
-EVERY = [{}, {"show_ids": True}, {"diff": True}, {"diff": True, "show_ids": True}, {"kept": None}]
+EVERY: list[dict[str, Any]] = [{}, {"show_ids": True}, {"diff": True}, {"diff": True, "show_ids": True}, {"kept": None}]
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -278,7 +279,7 @@ def test_the_reports_example_shows_its_three_endings() -> None:
     text = sides[0].encoded.text
     record = Record(index=0, where="text.jsonl:1", shape="text", row={"text": text}, text=text)
     lines = draw(InspectedRecord(record=record, sides=sides), width=100, legend=False).split("\n")
-    assert "differences: 2 · 3:4 ids · 239:243 cuts, labels" in lines
+    assert "differences: 2, at characters 3:4 (ids) · 239:243 (cuts, labels)" in lines
     counts = [line.split(" · ")[0].strip() for line in lines if " supervised (" in line]
     assert counts == [
         "285 tokens, 25 supervised (8.8%)",

@@ -81,13 +81,12 @@ def command(
         report = _without_known(invocation, report, baseline, rules)
     with stdout_or(output) as file:
         color = invocation.color and file is sys.stdout
-        for piece in _written(report, format_name, invocation, rules, data, color=color):
+        fail_on = "never" if exit_zero or write_baseline is not None else config.check.fail_on
+        for piece in _written(report, format_name, invocation, rules, data, color=color, fail_on=fail_on):
             file.write(piece)
     if output is not None and output != "-":
         invocation.talk(say("cli_inspect.written", path=output))
-    if exit_zero or write_baseline is not None:
-        return 0
-    return int(fails(report, config.check.fail_on))
+    return int(fails(report, fail_on))
 
 
 def _check(
@@ -158,7 +157,14 @@ def _without_known(invocation: Invocation, report: Report, path: str, rules: Seq
 
 
 def _written(
-    report: Report, format_name: str, invocation: Invocation, rules: Sequence[Rule], data: Sequence[str], *, color: bool
+    report: Report,
+    format_name: str,
+    invocation: Invocation,
+    rules: Sequence[Rule],
+    data: Sequence[str],
+    *,
+    color: bool,
+    fail_on: str,
 ) -> Iterator[str]:
     if format_name == "json":
         from finetooth.formats import jsonlines
@@ -188,5 +194,5 @@ def _written(
         color=color,
         max_per_rule=invocation.config.check.max_per_rule,
         verbose=invocation.verbose,
-        fail_on=invocation.config.check.fail_on,
+        fail_on=fail_on,
     )

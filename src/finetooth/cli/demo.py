@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from finetooth.cli.color import paint
+from finetooth.cli.help import wrap
 from finetooth.cli.options import Invocation, subcommand
 from finetooth.config import Config, LabelsConfig
 from finetooth.demo import EXAMPLE, TOKENIZERS, data_path, tokenizer_path
@@ -19,27 +22,33 @@ from finetooth.types import InspectedRecord
 RESPONSE_TEMPLATE = "[/INST]"
 """What stands before an answer in the example. With a space at either end its ids would be others than in context."""
 
+PROSE_WIDTH = 100
+"""Columns that prose takes at most; the picture takes the whole terminal."""
+
 
 @subcommand("demo")
 def command(invocation: Invocation) -> int | None:
     """Show the package's own example, and what it means."""
-    bold = invocation.color
-    width = shutil.get_terminal_size((100, 24)).columns
+    width = shutil.get_terminal_size((PROSE_WIDTH, 24)).columns
+    prose = min(width, PROSE_WIDTH)
     inspected = look()
+
+    def heading(name: str) -> list[str]:
+        return [paint(line, "bold", enabled=invocation.color) for line in wrap(say(f"cli_demo.{name}"), prose)]
+
     lines = [
-        paint(say("cli_demo.title"), "bold", enabled=bold),
-        say("cli_demo.story"),
+        *heading("title"),
+        *wrap(say("cli_demo.story"), prose),
         "",
         _picture(inspected, width, invocation.color),
         "",
-        paint(say("cli_demo.what_follows"), "bold", enabled=bold),
-        *_endings(inspected),
+        *heading("what_follows"),
+        *_endings(inspected, prose),
         "",
-        say("cli_demo.moral"),
+        *wrap(say("cli_demo.moral"), prose),
         "",
-        paint(say("cli_demo.next"), "bold", enabled=bold),
-        f"  finetooth inspect {_shown(data_path(EXAMPLE))} --model {_shown(tokenizer_path('split'))} --ids",
-        say("cli_demo.own"),
+        *heading("next"),
+        *_next(prose),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return None
@@ -63,18 +72,42 @@ def _picture(inspected: InspectedRecord, width: int, color: bool) -> str:
     return render_terminal(inspected, width=width, color=color, kept=24)
 
 
-def _endings(inspected: InspectedRecord) -> list[str]:
-    """Return a line for each tokenizer: the last labels, and what they teach."""
+def _endings(inspected: InspectedRecord, width: int) -> Iterator[str]:
+    """Yield for each tokenizer the last labels, and what they teach: beside them where there is room, else below."""
     from finetooth.view.summary import summarize
 
-    rows = []
     for name, side in zip(TOKENIZERS, inspected.sides, strict=True):
         labels = ", ".join(str(token.label) for token in summarize(side).last)
-        rows.append(f"  {name:<11} … {labels:<14} {say(f'cli_demo.ends_{name}')}")
-    return rows
+        head = f"  {name:<11} … {labels:<14} "
+        indent = len(head) if width >= 2 * len(head) else 4
+        told = [" " * indent + line for line in wrap(say(f"cli_demo.ends_{name}"), width - indent)]
+        if indent == len(head):
+            told[0] = head + told[0][indent:]
+        else:
+            yield head.rstrip()
+        yield from told
+
+
+def _next(width: int) -> Iterator[str]:
+    """Yield commands to paste, each under what it does. They are not folded: what is copied has to stay whole."""
+    own = f"{say('cli_demo.your_data')} --model {say('cli_demo.your_model')}"
+    example = f"{_shown(data_path(EXAMPLE))} --model {_shown(tokenizer_path('split'))}"
+    for name, arguments in (("ids", f"{example} --ids"), ("own", own), ("own_trl", f"{own} --labels trl")):
+        yield from (f"  {line}" for line in wrap(say(f"cli_demo.{name}"), width - 2))
+        yield f"    {program()} inspect {arguments}"
+
+
+def program() -> str:
+    """Return what starts finetooth from a shell here: its name where the shell finds it, else as it was started."""
+    if shutil.which("finetooth"):
+        return "finetooth"
+    started = Path(sys.argv[0])
+    if started.stem == "finetooth":
+        return _shown(started)
+    return f"{_shown(Path(sys.executable))} -m finetooth"
 
 
 def _shown(path: Path) -> str:
-    """Return a path as short as it can be typed from here."""
+    """Return a path as short as it can be typed from here, quoted where a shell needs it."""
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+    return shlex.quote(relative if len(relative) < len(str(path)) else str(path))

@@ -21,6 +21,7 @@ from finetooth.version import __version__
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("finetooth.cli.inspect", "command"),
     "check": ("finetooth.cli.check", "command"),
+    "fix": ("finetooth.cli.fix", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

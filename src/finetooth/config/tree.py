@@ -44,7 +44,7 @@ class TokenizerConfig:
 
     loader: Loader = "auto"
     """`tokenizers` reads tokenizer.json alone; `transformers` loads by the class that the files name; `auto` takes
-    the first where that is exact, the second elsewhere."""
+    the first where tokenizer.json alone determines the tokenizer, the second elsewhere."""
     template: str | None = None
     """A built-in template's name, or the path of a .jinja file; `None` takes the tokenizer's own."""
     revision: str | None = None

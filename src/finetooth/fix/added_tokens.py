@@ -98,7 +98,7 @@ def _set_flags(copy: ModelCopy, literal: str, flags: dict[str, bool]) -> set[str
             for flag, value in flags.items():
                 # What is left out is false, but for `normalized` of a token that is not special.
                 if declared.get(flag, flag == "normalized" and not declared.get("special", False)) != value:
-                    copy.set(name, [*path, flag], value)
+                    copy.put(name, [*path, flag], value)
                     changed.add(name)
     return changed
 

@@ -82,6 +82,6 @@ def _replaced(value: Any, path: list[Step], new: str) -> Any:
     if not path:
         return new
     step, *rest = path
-    copied = dict(value) if isinstance(value, Mapping) else list(value)
+    copied: Any = dict(value) if isinstance(value, Mapping) else list(value)
     copied[step] = _replaced(value[step], rest, new)
     return copied

@@ -48,8 +48,20 @@ class DataCopy:
 
     directory: Path
     differences: Path
+    encoding: str = "utf-8"
+    """Of the sources; lines of another are not kept, since what is written is UTF-8."""
     files: list[DataFile] = field(default_factory=list)
     num_rows: int = 0
+
+    @property
+    def num_changed(self) -> int:
+        """How many lines differ."""
+        return sum(file.num_changed for file in self.files)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that were written."""
+        return [self.directory / file.name for file in self.files]
 
     def write(self, rows: Iterable[EditedRow]) -> None:
         """Write all rows."""
@@ -72,7 +84,8 @@ class DataCopy:
         taken = {file.name for file in self.files}
         names = (f"{stem}{'' if number == 1 else f'-{number}'}.jsonl" for number in range(1, len(taken) + 2))
         name = next(name for name in names if name not in taken)
-        is_lines = line is not None and source.lower().endswith(_LINES) and os.path.isfile(source)
+        is_utf8 = self.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+        is_lines = is_utf8 and line is not None and source.lower().endswith(_LINES) and os.path.isfile(source)
         file = DataFile(source=source, name=name, is_lines=is_lines)
         self.files.append(file)
         return file
@@ -91,11 +104,11 @@ class _Writer:
 
     def __init__(self, file: DataFile, directory: Path, differences: IO[str]) -> None:
         self.file = file
-        self.out = (directory / file.name).open("w", encoding="utf-8", newline="")
+        self.out = (directory / file.name).open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self.lines = _lines(Path(file.source)) if file.is_lines else None
         self.read = 0
         """Lines, or rows, of the source so far."""
-        self.hunks = Hunks(differences, file.source, file.name)
+        self.hunks = Hunks(differences, file.source, file.source if file.is_lines else f"data/{file.name}")
 
     def add(self, row: EditedRow, line: int | None) -> None:
         """Write a row, and before it the lines that no record was made of."""

@@ -51,7 +51,8 @@ def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     tail = next((i for i in range(shorter - head) if before[-1 - i] != after[-1 - i]), shorter - head)
     first = max(0, head - _CONTEXT)
-    windows = [lines[first : len(lines) - max(0, tail - _CONTEXT)] for lines in (before, after)]
+    rest = max(0, tail - _CONTEXT)
+    windows = before[first : len(before) - rest], after[first : len(after) - rest]
     for line in list(difflib.unified_diff(*windows, n=_CONTEXT))[2:]:
         match = _HEADER.match(line)
         if match:
@@ -64,9 +65,9 @@ def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
 class Hunks:
     """Writes a hunk for every row that is changed, as rows come; nothing where none is."""
 
-    def __init__(self, file: IO[str], source: str, name: str) -> None:
+    def __init__(self, file: IO[str], before_name: str, after_name: str) -> None:
         self.file = file
-        self.names = (source, name)
+        self.header = f"--- {before_name}\n+++ {after_name}\n"
         self.old = self.new = 0
         """Lines so far."""
 
@@ -76,9 +77,8 @@ class Hunks:
         self.new += bool(after)
         if before == after:
             return
-        if self.names:
-            self.file.write(f"--- {self.names[0]}\n+++ data/{self.names[1]}\n")
-            self.names = ()  # type: ignore[assignment]
+        self.file.write(self.header)
+        self.header = ""
         self.file.write(f"@@ -{self.old} +{self.new}{'' if after else ',0'} @@\n")
         for sign, line in (("-", before), ("+", after)):
             if line:

@@ -61,7 +61,7 @@ def repair_generation_blocks(bench: Workbench) -> Iterator[Outcome]:
     else:
         name, path = place
         if path:
-            bench.copy.set(name, path, source)
+            bench.copy.put(name, path, source)
         else:
             bench.copy.write(name, source)
         bench.changed()

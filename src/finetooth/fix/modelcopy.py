@@ -91,7 +91,7 @@ class ModelCopy:
         (self.directory / name).write_bytes(text.encode("utf-8"))
         return True
 
-    def set(self, name: str, path: list[Step], value: Any) -> bool:
+    def put(self, name: str, path: list[Step], value: Any) -> bool:
         """Set a value in a JSON file that is there, and return whether that changed it."""
         text = self.read(name)
         return text is not None and self.write(name, set_value(text, path, value))

@@ -98,15 +98,16 @@ def _num_rows(bench: Workbench) -> int | None:
 def _written(bench: Workbench, token: str) -> Iterator[Outcome]:
     copy, facts = bench.copy, bench.facts()
     token_id = facts.tokenizer.backend.token_to_id(token)
+    assert token_id is not None
     old = facts.tokenizer.special_tokens["pad_token"]
     with bench.trial() as trial:
-        files = [name for name in _TOKEN_FILES if copy.set(name, ["pad_token"], token)]
+        files = [name for name in _TOKEN_FILES if copy.put(name, ["pad_token"], token)]
         if copy.read("tokenizer_config.json") is None:
             copy.write("tokenizer_config.json", f'{{\n  "pad_token": {_quoted(token)}\n}}\n')
             files.append("tokenizer_config.json")
         if facts.tokenizer.files is not None and facts.tokenizer.files.json("tokenizer.json").get("padding"):
-            copy.set("tokenizer.json", ["padding", "pad_token"], token)
-            copy.set("tokenizer.json", ["padding", "pad_id"], token_id)
+            copy.put("tokenizer.json", ["padding", "pad_token"], token)
+            copy.put("tokenizer.json", ["padding", "pad_id"], token_id)
             files.append("tokenizer.json")
         files += [name for name in _ID_FILES if _set_id(bench, name, token_id)]
         bench.changed()
@@ -136,10 +137,10 @@ def _set_id(bench: Workbench, name: str, token_id: int) -> bool:
     content = bench.copy.files.json(name)
     if bench.copy.read(name) is None:
         return False
-    changed = bench.copy.set(name, ["pad_token_id"], token_id)
+    changed = bench.copy.put(name, ["pad_token_id"], token_id)
     inner = content.get("text_config")
     if isinstance(inner, dict) and "pad_token_id" in inner:
-        changed = bench.copy.set(name, ["text_config", "pad_token_id"], token_id) or changed
+        changed = bench.copy.put(name, ["text_config", "pad_token_id"], token_id) or changed
     return changed
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from finetooth.checking import OnBroken, label_each
 from finetooth.config import DataConfig
 from finetooth.errors import FinetoothError
 from finetooth.fix.columns import Changes, Path, with_changes
-from finetooth.fix.rowedits import RowEdit
+from finetooth.fix.rowedits import Proposal, RowEdit
 from finetooth.labels import Labeller, make_labeller
 from finetooth.records import record_of
 from finetooth.rules import Hit, Rule
@@ -78,27 +78,40 @@ class RowPass:
                 )
 
     def _edited(self, labeller: Labeller, row: Row) -> EditedRow:
-        original = row.record
-        changes: dict[Path, str] = {}
-        for edit in self.edits:
-            rule = self.rules.get(edit.code)
-            if rule is None or (edit.everywhere is _finds(rule, row)):
-                continue
-            for proposal in edit.propose(row, self.data):
-                if isinstance(proposal, str):
-                    self.made[edit.name] += 1
-                    return EditedRow(record=original, is_dropped=True)
-                after = self._relabelled(labeller, row.record, proposal)
-                if after is None or _finds(rule, after) or not edit.accepts(row, after):
+        original, changes = row.record, dict[Path, str]()
+        waiting = list(self.edits)
+        while waiting:
+            # Once more after every edit: one may bring to light what another mends, and nothing is left for a next run.
+            for edit in waiting:
+                proposal, after = self._proposal(labeller, row, edit)
+                if proposal is None:
                     continue
+                waiting.remove(edit)
                 if edit.safety == "unsafe" and not self.unsafe:
                     self.offered[edit.name] += 1
                     break
                 self.made[edit.name] += 1
+                if isinstance(proposal, str) or after is None:
+                    return EditedRow(record=original, is_dropped=True)
                 changes.update(proposal)
                 row = after
                 break
+            else:
+                break
         return EditedRow(record=original, changes=changes)
+
+    def _proposal(self, labeller: Labeller, row: Row, edit: RowEdit) -> tuple[Proposal | None, Row | None]:
+        """Return the first proposal of an edit that does what it should, and the row with it."""
+        rule = self.rules.get(edit.code)
+        if rule is None or edit.everywhere is _finds(rule, row):
+            return None, None
+        for proposal in edit.propose(row, self.data):
+            if isinstance(proposal, str):
+                return proposal, None
+            after = self._relabelled(labeller, row.record, proposal)
+            if after is not None and not _finds(rule, after) and edit.accepts(row, after):
+                return proposal, after
+        return None, None
 
     def _relabelled(self, labeller: Labeller, record: Record, changes: Changes) -> Row | None:
         """Return the row with changes made in it; `None` where it can then not be read or labelled."""
@@ -117,16 +130,3 @@ def _finds(rule: Rule, row: Row) -> bool:
 
 def _nobody(error: FinetoothError) -> None:
     """Tell nobody: the checks before and after tell of it."""
-
-
-def wanted_edits(edits: Iterable[RowEdit], codes: Iterable[str]) -> list[RowEdit]:
-    """Return the edits whose rule found something."""
-    found = set(codes)
-    return [edit for edit in edits if edit.code in found]
-
-
-def with_record(row: EditedRow, data: DataConfig) -> Record:
-    """Return the record that an edited row makes."""
-    record = row.record
-    changed = record_of(with_changes(record.row, row.changes), index=record.index, where=record.where, config=data)
-    return replace(changed, index=record.index)

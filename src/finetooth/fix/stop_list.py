@@ -37,7 +37,7 @@ def repair_stop_list(bench: Workbench) -> Iterator[Outcome]:
     if bench.copy.read(FILE) is None:
         bench.copy.write(FILE, json.dumps({"eos_token_id": wanted}, indent=2) + "\n")
     else:
-        bench.copy.set(FILE, ["eos_token_id"], wanted)
+        bench.copy.put(FILE, ["eos_token_id"], wanted)
     bench.changed()
     tokens = " ".join(f"{tokenizer.piece(token_id)} ({token_id})" for token_id in missing)
     yield Edit(name="stop-list", codes=CODES, text=say("fix.stop_list", tokens=tokens, file=FILE))

@@ -27,6 +27,7 @@ from finetooth.writing import whole_file
 VERSION = 1
 _MARK = "finetooth_baseline"
 _NO_CAUSE = ""
+_ANEW = "finetooth check DATA --model MODEL --write-baseline {path}"
 
 AnyReport = TypeVar("AnyReport", bound=Report)
 Part = TypeVar("Part", bound=SetupReport)
@@ -91,7 +92,7 @@ def read(path: Path) -> Baseline:
         ConfigError: It is missing, broken, or written by a newer finetooth.
     """
     where = str(path)
-    anew = say("formats.baseline_anew", path=where)
+    anew = _ANEW.format(path=where)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -111,7 +112,7 @@ def read(path: Path) -> Baseline:
         raise ConfigError(
             say("formats.baseline_newer", version=version, known=VERSION),
             where=where,
-            help=say("formats.baseline_newer_help"),
+            help="pip install --upgrade finetooth",
         )
     return Baseline(records=_entries(content, "records", where), setups=_entries(content, "setups", where))
 
@@ -127,7 +128,7 @@ def _entries(content: dict[str, Any], key: str, where: str) -> dict[str, frozens
                 expected=expected,
             ),
             where=where,
-            help=say("formats.baseline_anew", path=where),
+            help=_ANEW.format(path=where),
         )
 
     table = content.get(key)
@@ -189,6 +190,10 @@ def _new(finding: Finding, baseline: Baseline) -> Finding | None:
     kept = [i for i in range(len(finding.places)) if i >= len(finding.hashes) or finding.hashes[i] not in known]
     return replace(
         finding,
+        # The sentence was made when all were counted, and may tell how many; it stays, and this makes it whole.
+        message=finding.message
+        + say("formats.semicolon")
+        + say("formats.new_records", count=len(hashes), total=finding.count),
         count=len(hashes),
         share=finding.share * len(hashes) / finding.count if finding.count else 0.0,
         places=tuple(finding.places[i] for i in kept),

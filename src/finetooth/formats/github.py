@@ -44,7 +44,7 @@ def _message(finding: Finding, place: Place) -> str:
         lines.append(f"{finding.cause.code}: {finding.cause.text}")
     if finding.help is not None:
         lines.append(f"help: {finding.help}")
-    lines.append(f"{place.where} · {finding.model} · {finding.labels_way}")
+    lines.append(" · ".join(dict.fromkeys((place.where, finding.model, finding.labels_way))))
     return "\n".join(map(harmless, lines))
 
 

@@ -26,6 +26,8 @@ from finetooth.messages import language, say
 from finetooth.types import Cause, Finding
 from finetooth.view.visible import harmless
 
+_NAME = "finetooth check"
+
 
 def render(report: Report, *, title: str) -> Iterator[str]:
     """Yield a page, piece by piece.
@@ -43,17 +45,16 @@ def render(report: Report, *, title: str) -> Iterator[str]:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    name = say("formats.page_title")
     yield (
         f'<!doctype html>\n<html lang="{language()}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)} · {escape(name)}</title>\n<style>{style}</style>\n</head>\n"
+        f"<title>{escape(title)} · {_NAME}</title>\n<style>{style}</style>\n</head>\n"
         f'<body class="finetooth" data-copy="{escape(say("formats.copy"))}"'
         f' data-copied="{escape(say("formats.copied"))}">\n'
     )
-    yield f'<header><p class="tool">{escape(name)}</p><h1>{escape(title)}</h1>\n{_verdict(report)}</header>\n<main>\n'
+    yield f'<header><p class="tool">{_NAME}</p><h1>{escape(title)}</h1>\n{_verdict(report)}</header>\n<main>\n'
     for part in report.parts:
         yield "".join(_part(part))
     yield f"</main>\n<script>{script}</script>\n</body>\n</html>\n"
@@ -70,7 +71,7 @@ def sentence(text: str) -> str:
 
 
 def _verdict(report: Report) -> str:
-    worst = next(iter(count_severities(report)), "good")
+    worst = next(iter(count_severities(report)), "good" if all_stop(report) else "info")
     said = escape(conclusion(report))
     if all_stop(report):
         said += f' <span class="stops">{escape(say("formats.all_stop"))}</span>'
@@ -147,7 +148,7 @@ def _body(finding: Finding, *, with_message: bool = True) -> Iterator[str]:
         yield from _cause(finding.cause)
     yield from _places(finding)
     if finding.reproduction:
-        code = "\n".join(map(escape, finding.reproduction.splitlines()))
+        code = "\n".join(map(escape, finding.reproduction.split("\n")))
         yield f'<p class="label">{escape(say("formats.reproduce"))}</p>\n<pre class="code" tabindex="0">{code}</pre>\n'
     if finding.help or finding.fixable:
         yield '<p class="help">'

@@ -22,7 +22,8 @@ from finetooth.messages import say
 from finetooth.types import Finding
 from finetooth.view.visible import harmless
 
-_SPECIAL = re.compile(r"""[\\`*_\[\]<>&|~$"'{}()!#^=+:@-]""")
+_SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$#@]|(?<=:)/(?=/)|(?<=www)\.|^(?: (?=   )|[+=-]|[0-9]+[.)])", re.IGNORECASE)
+"""What Markdown reads anywhere, what GitHub makes links of, and what makes something else of a line that it begins."""
 _MENTION = re.compile(r"(?<=[@#])(?=\w)")
 _BAR = 20
 
@@ -43,7 +44,7 @@ def escape(text: str) -> str:
     mentions and issue numbers after that, in the text that a reader sees: a blank of no width parts the sign from them.
     """
     shown = _MENTION.sub("\u200b", harmless(text))
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", shown)
+    return _SPECIAL.sub(lambda match: f"{match[0][:-1]}&#{ord(match[0][-1])};", shown)
 
 
 def sentence(text: str) -> str:
@@ -113,7 +114,8 @@ def _details(one: Standing, part: SetupReport) -> Iterator[str]:
     if places:
         yield block(places) + "\n"
     if finding.reproduction:
-        yield f"{escape(say('formats.reproduce'))}\n\n{block(finding.reproduction.splitlines())}\n"
+        code = block(finding.reproduction.split("\n"))
+        yield f"{escape(say('formats.reproduce'))}\n\n{code}\n"
     if finding.help:
         yield f"**{escape(say('formats.help'))}** {sentence(finding.help)}\n\n"
     if finding.fixable:

@@ -176,7 +176,7 @@ class _Page:
         yield from self.places(finding, indent=inner)
         if finding.reproduction:
             yield [(" " * inner, ""), (say("formats.reproduce"), "quiet")]
-            for code in finding.reproduction.splitlines():
+            for code in finding.reproduction.split("\n"):
                 yield [(" " * (inner + 2), ""), (harmless(code), "")]
         if finding.help:
             words = [(f"{say('formats.help')} ", "quiet"), (harmless(finding.help), "")]

@@ -78,13 +78,19 @@ def _shown(value: Any, *, whole: bool) -> str:
         case str():
             return f"'{value}'"
         case list() | tuple() | set() | frozenset():
-            members = [_shown(member, whole=whole) for member in value]
+            members = [
+                _plain(member) if isinstance(member, list | tuple) else _shown(member, whole=whole) for member in value
+            ]
             cut = members if whole or len(members) <= LISTED else [*members[:LISTED], "…"]
             return " ".join(cut) or "–"
         case Mapping():
-            return json.dumps(dict(value), ensure_ascii=False, default=str)
+            return _plain(dict(value))
         case _:
             return str(value)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def conclusion(report: Report) -> str:
@@ -100,7 +106,8 @@ def conclusion(report: Report) -> str:
             for severity, count in counts.items()
         ]
         return say("formats.found", findings=say("formats.comma").join(words), records=records)
-    return say("formats.nothing_found", records=records)
+    # A baseline, or a choice of rules, can leave nothing to tell of answers that end wrongly: then no more is said.
+    return say("formats.nothing_found" if all_stop(report) else "formats.nothing_told", records=records)
 
 
 def all_stop(report: Report) -> bool:

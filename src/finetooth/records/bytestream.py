@@ -247,7 +247,7 @@ def _transcoded(chunks: Iterator[bytes], where: str, encoding: str) -> Iterator[
 def lines(chunks: Iterator[bytes], where: str) -> Iterator[Line]:
     """Yield the lines of UTF-8 text, parted by newlines alone: JSON strings may hold U+2028.
 
-    A line that is no UTF-8 comes with its error, its bytes kept as lone surrogates.
+    A line that is not UTF-8 comes with its error, its bytes kept as lone surrogates.
     """
     number = 0
     offset = 0
@@ -314,7 +314,7 @@ _KANA = re.compile(r"[\u3041-\u30fa]")
 
 
 def _guessed_encoding(sample: bytes) -> str:
-    """Return the encoding that a remedy names for bytes from the first on that is no UTF-8."""
+    """Return the encoding that a remedy names for bytes from the first on that is not UTF-8."""
     for encoding in ("cp932", "euc_jp"):
         text = _decodes(sample[:CHUNK_BYTES], encoding)
         if text is not None:

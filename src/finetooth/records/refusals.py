@@ -122,7 +122,7 @@ def shapeless(row: Row, where: str, config: DataConfig) -> DataError:
         missing = missing_columns(row, shape, config)
         if len(missing) < len(required_columns(shape, config)):
             return incomplete(row, shape, missing, where, config)
-    shapes = "; ".join(f"{shape}: {', '.join(required_columns(shape, config))}" for shape in SHAPES)
+    shapes = " | ".join(" + ".join(f"`{name}`" for name in required_columns(shape, config)) for shape in SHAPES)
     return DataError(
         say("records.no_shape", columns=listed(present), shapes=shapes),
         where=where,
@@ -133,7 +133,7 @@ def shapeless(row: Row, where: str, config: DataConfig) -> DataError:
 def incomplete(row: Row, shape: Shape, missing: list[str], where: str, config: DataConfig) -> DataError:
     """Return the error for a row that lacks columns of its shape."""
     present = [name for name, value in row.items() if value is not None]
-    shapes = ", ".join(SHAPES)
+    shapes = say("records.comma").join(SHAPES)
     what = say(
         "records.missing_column", shape=shape, missing=listed(missing), columns=listed(present) or "-", shapes=shapes
     )

@@ -54,5 +54,5 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def listed(names: Iterable[str], most: int = 12) -> str:
     """Return names in backticks, parted by commas; what goes beyond `most` is counted."""
     names = [excerpt(str(name), width=40) for name in names]
-    shown = ", ".join(f"`{name}`" for name in names[:most])
+    shown = say("records.comma").join(f"`{name}`" for name in names[:most])
     return shown + (say("records.and_more", count=len(names) - most) if len(names) > most else "")

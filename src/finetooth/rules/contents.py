@@ -99,15 +99,18 @@ def without_code(text: str) -> str:
     return _CODE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
 
 
-def render_with(row: Row, messages: list[Message]) -> str | None:
-    """Return the text of a row's conversation with other messages; `None` where the template refuses them."""
+def render_with(row: Row, messages: list[Message], *, with_tools: bool = True) -> str | None:
+    """Return the text of a row's conversation with other messages, or without its tools.
+
+    `None` where the template refuses it.
+    """
     template = row.facts.template
     if template is None:
         return None
     try:
         return template.render(
             [template.in_content_form(message) for message in messages],
-            tools=row.record.tools,
+            tools=row.record.tools if with_tools else None,
             variables=row.record.chat_template_kwargs,
         )
     except FinetoothError:

@@ -31,9 +31,10 @@ def control_text_in_content(row: Row) -> Iterator[Hit]:
     marks by design and are left alone. Of a prompt and completion given as strings only a stop literal in the middle of
     the completion counts, with more words after it. Think and tool tags, places of images and the like are left out.
 
-    Causes: `ends-answer` (error: a stop token inside an answer that is learned), `becomes-control-id` (error inside an
-    answer that is learned, else a warning), `stays-text` (info; a warning where the template in force prints the same
-    text as a mark). Text that is no control id counts outside code alone.
+    Causes: `ends-answer` (error: a stop token inside an answer that is learned), `doubles-end` (warning: the data
+    spells the terminator at an answer's end, and the template prints it again; LAB009's matter), `becomes-control-id`
+    (error inside an answer that is learned, else a warning), `stays-text` (info; a warning where the template in force
+    prints the same text as a mark). Text that is no control id counts outside code alone.
 
     ## Why it is bad
     A tokenizer matches special tokens wherever they stand. `</s>` in the middle of an answer becomes the EOS id: the
@@ -51,7 +52,7 @@ def control_text_in_content(row: Row) -> Iterator[Hit]:
     Not fixed automatically: whether the text is meant as a mark is known to its author alone.
 
     ## Sources
-    FAULTS.md D01; transformers #29279 and pull request #47853; vLLM pull request #31735.
+    transformers #29279 and pull request #47853; vLLM pull request #31735.
     """
     record = row.record
     if record.messages is None:
@@ -99,7 +100,13 @@ def _judged(row: Row, part: Part, start: int, end: int) -> Hit | None:
     if not is_control:
         if first == last or without_code(part.text)[start:end] != literal:
             return None  # cut away, or a quotation that does no harm
+        if literal == "</s>" and "<s>" in part.text:
+            return None  # HTML that strikes text out
         return _hit(row, part, literal, place, (first, last), "stays-text", _stays_text_severity(facts, literal))
+    if part.is_answer and literal in facts.stops.literals and not part.text[end:].strip():
+        # The data spells the terminator: by design where the template prints none, and twice where it does.
+        is_twice = any(span.message_index == part.message_index and span.end > place[1] for span in row.spans)
+        return _hit(row, part, literal, place, (first, last), "doubles-end", "warning") if is_twice else None
     learned = part.is_answer and row.labels[first] != IGNORE_INDEX
     cause = "ends-answer" if learned and token_id in facts.stop_ids else "becomes-control-id"
     return _hit(row, part, literal, place, (first, last), cause, "error" if learned else "warning")
@@ -166,6 +173,7 @@ def _hit(
         first_token=tokens[0],
         end_token=tokens[1],
         severity=severity,
+        folded_under="LAB009" if cause == "doubles-end" else None,
         reproduction=row.facts.reproduction(f"a {literal} b") if cause != "stays-text" else _reproduction(row, literal),
     )
 

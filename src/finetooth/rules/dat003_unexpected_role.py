@@ -56,7 +56,7 @@ def unexpected_role(row: Row) -> Iterator[Hit]:
     Not fixed automatically: which turn is missing is not known.
 
     ## Sources
-    FAULTS.md D03 and D04: LLaMA-Factory's converters, torchtune's `validate_messages` and mistral-finetune's
+    LLaMA-Factory's converters, torchtune's `validate_messages` and mistral-finetune's
     `validate_data.py` each drop or refuse other orders; Axolotl says "Last turn is not trainable".
     """
     messages = row.record.messages

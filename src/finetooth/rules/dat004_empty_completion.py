@@ -14,7 +14,7 @@ _OTHER_WORDS = ("tool_calls", "function_call", "reasoning_content", "reasoning",
 """Keys of a message that hold words beside its content."""
 
 
-@rule("DAT004", "empty-completion", severity="error", fix="unsafe")
+@rule("DAT004", "empty-completion", severity="error", fix="safe")
 def empty_completion(row: Row) -> Iterator[Hit]:
     """Find answers that are empty or white space alone.
 
@@ -38,10 +38,11 @@ def empty_completion(row: Row) -> Iterator[Hit]:
     Drop the rows, or write the answers.
 
     ## Fix safety
-    Unsafe, since it takes rows out of the data: `finetooth fix --unsafe-fixes` drops rows whose only answer is empty.
+    Safe: `finetooth fix` drops rows of which no answer has words, and no other row changes. A row that has one empty
+    answer among others is left.
 
     ## Sources
-    FAULTS.md D04: Axolotl, mistral-finetune's `reformat_data.py`.
+    Axolotl, mistral-finetune's `reformat_data.py`.
     """
     record = row.record
     if record.messages is not None:

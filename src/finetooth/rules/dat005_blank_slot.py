@@ -32,7 +32,7 @@ def blank_slot(row: Row) -> Iterator[Hit]:
     - `unfilled`: `{name}`, `{{name}}`, `${name}`, and in prompts `<your name>`, where they are plainly slots: not in
       code, JSON, mathematics or HTML, and not in a text that speaks of templates;
     - `blank-lines`: three or more blank lines, which is what a slot leaves behind that was filled with nothing;
-    - `empty-heading`: a heading such as `情報:` or `## Facts` with nothing under it.
+    - `empty-heading`: a heading such as `情報:` or `# Facts` with nothing under it.
 
     Answers are looked at for unfilled slots, which are counted apart. Blank lines in an answer, and at the end of a
     question, are no slots.
@@ -51,7 +51,7 @@ def blank_slot(row: Row) -> Iterator[Hit]:
     Not fixed automatically: what belongs there is not in the row.
 
     ## Sources
-    The report that finetooth began with (DESIGN.md): its slot for reference facts is blank. LLaMA-Factory's identity
+    The report that finetooth began with: its slot for reference facts is blank. LLaMA-Factory's identity
     data set holds `{{name}}` and `{{author}}` by design, to be filled in before training.
     """
     for part in parts_of(row):

@@ -28,7 +28,7 @@ def absent_eos(row: Row) -> Iterator[Hit]:
     The model never sees an answer end, and so never ends one.
 
     ## Example
-    A row `{"text": "### Response:\nHello"}` under a collator that encodes it as it is: the last label is that of
+    A row `{"text": "Q: Who?\nA: Hello"}` under a collator that encodes it as it is: the last label is that of
     `Hello`.
 
     ## Fix

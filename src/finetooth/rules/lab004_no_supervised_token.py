@@ -36,8 +36,8 @@ def no_supervised_token(row: Row) -> Iterator[Hit]:
     The row costs time and teaches nothing. Where it is every row, the loss is 0 or NaN, and the run "succeeds".
 
     ## Example
-    `--response-template "### Response:\n"` on a Llama-2 tokenizer: alone it begins with `▁###`, after a newline with
-    `##` and `#`, so that the collator never finds it.
+    `--response-template "\nASSISTANT:"` on a Llama-2 tokenizer: alone it begins with `▁`, which does not stand before
+    the newline in a text, so that the collator never finds it.
 
     ## Fix
     By cause; for a marker that is cut otherwise give the ids that it has in the row: `--response-template-ids`.

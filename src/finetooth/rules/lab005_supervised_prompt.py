@@ -28,6 +28,8 @@ def supervised_prompt(row: Row) -> Iterator[Hit]:
       another role's text stands there;
     - `roles-unknown`: a text without marks, of which every token is learned (a warning: nobody knows whose words they
       are);
+    - `LAB008`: SFTTrainer begins the completion where the ids of the prompt alone and those of the row part, which is
+      before the prompt's end (a warning, told with LAB008);
     - `other`: none of these.
 
     ## Why it is bad
@@ -69,13 +71,14 @@ def supervised_prompt(row: Row) -> Iterator[Hit]:
     yield Hit(
         "rules_lab.supervised_prompt",
         values=values,
-        help="rules_lab.supervised_prompt_help",
+        help=_remedy(row),
         because=Because(
             code=cause,
             key={
                 "whole-text": "rules_lab.supervised_prompt_whole",
                 "runs-on": "rules_lab.supervised_prompt_runs_on",
                 "marker-to-marker": "rules_lab.supervised_prompt_markers",
+                "LAB008": "rules_lab.supervised_prompt_prefix",
                 "other": "rules_lab.supervised_prompt_other",
             }[cause],
             values=values,
@@ -83,8 +86,15 @@ def supervised_prompt(row: Row) -> Iterator[Hit]:
         ),
         first_token=first,
         end_token=end,
-        severity="warning" if cause == "whole-text" else None,
+        severity="warning" if cause in ("whole-text", "LAB008") else None,
+        folded_under="LAB008" if cause == "LAB008" else None,
     )
+
+
+def _remedy(row: Row) -> str:
+    if row.facts.way == "trl" and row.record.messages is not None:
+        return "rules_lab.supervised_prompt_trl_help"
+    return "rules_lab.supervised_prompt_help"
 
 
 def _unknown(row: Row) -> Iterator[Hit]:
@@ -145,6 +155,8 @@ def _is_answer(row: Row, index: int) -> bool:
 def _cause(row: Row, first: int, end: int, roles: tuple[str, ...]) -> str:
     """Tell the causes apart by where the run of labels that holds the words begins and ends."""
     labels, answers = row.labels, row.answers
+    if row.facts.way == "trl" and row.supervised[0] == first and any(answer.first_token == end for answer in answers):
+        return "LAB008"
     begin = first
     while begin > 0 and labels[begin - 1] != IGNORE_INDEX:
         begin -= 1

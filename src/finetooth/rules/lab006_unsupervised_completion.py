@@ -94,6 +94,7 @@ def unsupervised_completion(row: Row) -> Iterator[Hit]:
         ),
         first_token=run[0],
         end_token=run[-1] + 1,
+        folded_under="LAB007" if run == [answer.first_token] and row.offsets[run[0]][0] < answer.start else None,
     )
 
 

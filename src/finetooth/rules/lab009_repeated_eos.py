@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetooth.rules.endings import ending_of, terminator_of
+from finetooth.rules.endings import SPLIT, ending_of, terminator_of
 from finetooth.rules.row import Row
 from finetooth.rules.rule import Because, Hit, rule
 from finetooth.types import IGNORE_INDEX
@@ -37,9 +37,10 @@ def repeated_eos(row: Row) -> Iterator[Hit]:
     TRL #3318 and #4481; Megatron-Bridge pull request #2733.
     """
     ending = ending_of(row)
-    if ending.branch not in ("stops", "not-in-stop-set", "split-by-normalizer", "split-no-token"):
+    if ending.branch not in ("stops", "not-in-stop-set", *SPLIT):
         return
-    first, second = ending.first_token, _stop_after(row, ending.end_token)
+    # Pieces that a stop token follows are LAB001's matter.
+    first, second = ending.first_token, None if ending.branch in SPLIT else _stop_after(row, ending.end_token)
     if second is None:
         found = _two_in_text(row)
         if found is None:

@@ -42,7 +42,7 @@ class UnusualFirstToken:
     Not fixed automatically: the prompt that is used at inference has to change with it.
 
     ## Sources
-    FAULTS.md D05; the text of TRL's warning about prompts that are no prefix of prompt and completion.
+    TRL #5213 and #6105; the text of TRL's warning about prompts that are no prefix of prompt and completion.
     """
 
     def __init__(self) -> None:

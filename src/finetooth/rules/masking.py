@@ -102,5 +102,6 @@ def block_holds(facts: SetupFacts, template: ChatTemplate, literal: str) -> bool
         except FinetoothError:
             known[literal] = True
         else:
-            known[literal] = not blocks or literal in text[blocks[-1][0] : blocks[-1][1]]
+            # A template that does not print the literal at all is not what masked it.
+            known[literal] = not blocks or literal not in text[blocks[-1][1] :]
     return known[literal]

@@ -75,7 +75,7 @@ class Row:
         return TokenRanges(self.encoded.offsets)
 
     def tokens_in(self, start: int, end: int) -> tuple[int, int]:
-        """Return the half-open range of tokens that overlap some characters; empty, at the right place, where none does."""
+        """Return the half-open range of tokens that overlap some characters; empty, in its place, where none does."""
         found = self.ranges.overlapping(start, end)
         if found:
             return found[0], found[-1] + 1
@@ -117,10 +117,8 @@ class Row:
         for literal in (*stops.literals, *stops.specials):
             if text.endswith(literal, start, end):
                 return literal
-        match = None
-        for match in CONTROL_LITERAL.finditer(text, max(start, end - 48), end):
-            pass
-        return match.group() if match is not None and match.end() == end else None
+        near = CONTROL_LITERAL.finditer(text, max(start, end - 48), end)
+        return next((match.group() for match in near if match.end() == end), None)
 
     def view(self, first_token: int, end_token: int, *, context: int = 4) -> str:
         """Return the tokens of a range with some before and after, a line: `… ▁で|す|。| [</ 829|s 29879|> 29958]`.

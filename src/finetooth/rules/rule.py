@@ -10,16 +10,16 @@
         for ... in ...:
             yield Hit("rules_lab.split_character", first_token=first, end_token=end)
 
-A rule is one file, `<code>_<name>.py`, with one decorated object; `finetooth.rules.all_rules()` finds it. Its docstring is
-its documentation, in sections: What it does, Why it is bad, Example, Fix, Fix safety, Sources. The Japanese one stands in
-`messages/ja/rule_docs.toml` under the code.
+A rule is one file, `<code>_<name>.py`, with one object that is a `Rule`; `finetooth.rules.all_rules()` finds it. Its
+docstring is its documentation, in sections: What it does, Why it is bad, Example, Fix, Fix safety, Sources. The
+Japanese one stands in `messages/ja/rule_docs_<stage>.toml` under the code.
 
 What it takes says how often it runs:
 
 - `@setup_rule`: a function of `SetupFacts`, run once a set-up;
 - `@rule`: a function of `Row`, run for every record;
-- `@dataset_rule`: a class with `add(row)`, `merge(other)` and `hits(facts)`: it counts over records, in several processes at
-  once, and judges at the end.
+- `dataset_rule(...)`: a class with `add(row)`, `merge(other)` and `hits(facts)`: it counts over records, in several
+  processes at once, and judges at the end.
 """
 
 from __future__ import annotations

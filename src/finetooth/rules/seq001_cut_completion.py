@@ -23,7 +23,7 @@ class _Counts:
 
     num_rows: int = 0
     num_end: int = 0
-    """Rows whose answer lost its end and kept a part."""
+    """Rows whose answer lost a part and kept another."""
     num_all: int = 0
     """Rows of which no answer's token is left."""
     num_learned: int = 0
@@ -48,8 +48,8 @@ class CutCompletion:
     Causes: `stated-limit` (`labels.max_length` was set) and `hidden-default` (nobody set one, and the trainer has its
     own: 1024 tokens for TRL 1.16's SFTTrainer).
 
-    A warning; an error where 5% of the rows or more lose their end. That share is a choice of ours: the published cache
-    in Sources has 2%, and its authors took it seriously.
+    A warning; an error where 5% of the rows or more lose a part or all. That share is a choice of ours; the published
+    cache in Sources has 2%.
 
     ## Why it is bad
     A row that is cut in the middle of an answer has no end to learn: what it teaches is not to stop. A row that is
@@ -66,7 +66,7 @@ class CutCompletion:
     Not fixed automatically: which of the three is right depends on memory and on what the rows are worth.
 
     ## Sources
-    FAULTS.md E07 and K04: open-instruct pull request #1876 ("truncated SFT conversations are supervision to never
+    open-instruct pull request #1876 ("truncated SFT conversations are supervision to never
     stop"; 2.02% of rows), MedicalGPT #157, TRL #3927 and pull request #4698, unsloth #2904; TRL 1.16's
     `SFTConfig.max_length`.
     """
@@ -134,8 +134,9 @@ class CutCompletion:
         is_hidden = labels.max_length == "default"
         limit = counts.kept if is_hidden else labels.max_length
         share = counts.num_lost / counts.num_learned if counts.num_learned else 1.0
+        keeps_start = labels.truncation_mode == "keep_start"
         yield Hit(
-            "rules_seq.cut_completion",
+            "rules_seq.cut_completion" if keeps_start else "rules_seq.cut_completion_start",
             {
                 "count": count,
                 "places": counts.places,
@@ -154,7 +155,7 @@ class CutCompletion:
                     "limit": limit,
                     "labels_way": facts.way,
                     "truncation_mode": labels.truncation_mode,
-                    "rows_that_lose_the_end": counts.num_end,
+                    "rows_that_lose_a_part": counts.num_end,
                     "rows_that_lose_all": counts.num_all,
                     "answer_tokens": counts.num_learned,
                     "answer_tokens_lost": counts.num_lost,

@@ -26,7 +26,7 @@ _DOUBLE = r"\{\{\s*[^\W\d][\w.\- ]{0,40}?\s*\}\}"
 _DOLLAR = r"\$\{[^\W\d]\w{0,40}\}"
 _JAPANESE = r"\u3040-\u30ff\u3400-\u9fff"
 _SINGLE = (
-    r"(?<![\w\\^_{}$/=.\]\"'])\{[^\W\d]\w{1,40}\}(?![a-zA-Z0-9_{}/=(\[\"'])"
+    r"(?<![\w\\^_{}$@/=.\]\"'])\{[^\W\d]\w{1,40}\}(?![a-zA-Z0-9_{}@/=(\[\"'])"
     rf"|(?<=[{_JAPANESE}])\{{[^\W\d]\w{{1,40}}\}}"
 )
 _PLACEHOLDER = re.compile(f"{_DOUBLE}|{_DOLLAR}|{_SINGLE}")
@@ -43,7 +43,7 @@ _ABOUT_TEMPLATES = re.compile(
 _CODE_LINE = re.compile(
     r"[;{]\s*$|=>|==|\\[a-zA-Z]+|</|/>|://|\bf[\"']"
     r"|^\s*(?:def|class|return|import|from|const|let|var|function|public|private|print|echo|export|if|for|while|#include)\b"
-    r"|\w\s*\([^)]*\{|\w\s*=\s*\S|^\s*[\"']?\w+[\"']?\s*:\s*[\[{\"]"
+    r"|\w\s*\([^)]*\{|\w\s*=\s*\S|^\s*[\"']?\w+[\"']?\s*:\s*[\[{\"]|^\s*[\"']\w+[\"']\s*:"
 )
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t\u3000\r]*\n){3,}")
@@ -72,9 +72,11 @@ def unfilled_slots(text: str, *, is_prompt: bool) -> list[Slot]:
         is_prompt: Whether they are a prompt's. Placeholders in angle brackets count there alone: answers hold them by
             design (`<YOUR_API_KEY>`).
     """
-    if "{" not in text and "<" not in text:
-        return []
-    patterns = (_PLACEHOLDER, _ANGLE) if is_prompt else (_PLACEHOLDER,)
+    patterns = []
+    if "{" in text:
+        patterns.append(_PLACEHOLDER)
+    if is_prompt and "<" in text:
+        patterns.append(_ANGLE)
     if not any(pattern.search(text) for pattern in patterns) or _ABOUT_TEMPLATES.search(text):
         return []
     words = without_code(text)
@@ -108,7 +110,7 @@ def blank_slots(text: str, *, is_system: bool, is_whole: bool = False) -> list[S
             is where the answer begins (`Summary:`).
         is_whole: Whether white space at its end is in the middle of the row's text.
     """
-    if text.count("\n") < 2 and not is_system:
+    if "\n" not in text and not is_system:
         return []
     return list(_blank_slots(text, is_system, is_whole))
 

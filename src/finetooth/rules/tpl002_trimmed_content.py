@@ -51,7 +51,7 @@ def trimmed_content(row: Row) -> Iterator[Hit]:
     Not fixed automatically: the template that a model was trained with trims at inference as well.
 
     ## Sources
-    FAULTS.md C04; transformers #34462 and pull request #34253; Llama 3's template trims every content.
+    transformers #34462 and pull request #34253; Llama 3's template trims every content.
     """
     if row.record.messages is None:
         return

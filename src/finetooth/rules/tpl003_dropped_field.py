@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from finetooth.rules.contents import content_of, excerpt, json_forms, render_with, reproduction, template_argument
+from finetooth.rules.contents import (
+    content_of,
+    excerpt,
+    is_rendered_here,
+    json_forms,
+    render_with,
+    reproduction,
+    template_argument,
+)
 from finetooth.rules.row import Row
 from finetooth.rules.rule import Because, Hit, rule
 from finetooth.template import ASSISTANT_ROLES
@@ -64,7 +72,7 @@ def dropped_field(row: Row) -> Iterator[Hit]:
     Not fixed automatically: which template is right depends on what the model is served with.
 
     ## Sources
-    FAULTS.md C05, C03; TRL chat_templates/README.md (deepseek_r1_distill, lfm2; `supports_tool_calling`).
+    TRL chat_templates/README.md (deepseek_r1_distill, lfm2; `supports_tool_calling`).
     """
     messages = row.record.messages
     if messages is None:
@@ -130,11 +138,16 @@ def appears(value: str, text: str) -> bool:
 
 
 def _survives(row: Row, index: int, message: Message) -> bool:
-    """Return whether our word appears where a message that holds it takes the place of the row's own."""
+    """Return whether our word appears where a message that holds it takes the place of the row's own.
+
+    Where that cannot be told (a trainer renders the turns in another way, the template refuses the change), the answer
+    is yes: silence is better than a false alarm.
+    """
+    if not is_rendered_here(row):
+        return True
     messages = list(row.record.messages or [])
     messages[index] = message
     rendered = render_with(row, messages)
-    # A template that refuses the changed conversation tells nothing; silence is better than a false alarm.
     return rendered is None or _SENTINEL in rendered
 
 
@@ -166,6 +179,7 @@ def _lost_call(row: Row, index: int, message: Message, number: int, call: Mappin
     function = call.get("function") if isinstance(call.get("function"), Mapping) else call
     assert isinstance(function, Mapping)
     turn = "".join(row.text[span.start : span.end] for span in row.spans if span.message_index == index)
+    turn = turn or row.text
     path = f"messages[{index}].tool_calls[{number}]"
 
     def survives(changed: Mapping[str, Any]) -> bool:
@@ -232,7 +246,7 @@ def _lost_tools(row: Row) -> Iterator[_Lost]:
     for name in names:
         if row.text.count(name) > called.count(name):
             return
-    if names:
+    if names and is_rendered_here(row) and render_with(row, row.record.messages or [], with_tools=False) == row.text:
         yield _Lost("tools", "tools", ", ".join(names), "system", None)
 
 

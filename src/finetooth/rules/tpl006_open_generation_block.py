@@ -64,7 +64,7 @@ def open_generation_block(facts: SetupFacts) -> Iterator[Hit | NotRun]:
     conversation to the same text, and the blocks hold the terminators.
 
     ## Sources
-    FAULTS.md E05; TRL pull request #5988; transformers pull request #30650.
+    TRL pull request #5988; transformers pull request #30650.
     """
     template = facts.template
     if template is None or not template.has_generation_blocks:
@@ -79,7 +79,8 @@ def open_generation_block(facts: SetupFacts) -> Iterator[Hit | NotRun]:
         return
     first = found[0]
     cause = "next-message" if not first.is_last and _last_turn_has_no_stop(facts, text) else "left-out"
-    moved = with_moved_tag(facts) if cause == "left-out" else None
+    is_own = facts.files is not None and template.source in facts.files.chat_templates.values()
+    is_movable = cause == "left-out" and with_moved_tag(facts) is not None
     is_read = facts.way == "trl" and facts.setup.labels.assistant_only_loss
     after = text[first.block_end : first.stop_end]
     block = next(text[start:end] for start, end in blocks if end == first.block_end)
@@ -101,7 +102,7 @@ def open_generation_block(facts: SetupFacts) -> Iterator[Hit | NotRun]:
             },
         ),
         severity="error" if is_read else "warning",
-        fixable=moved is not None,
+        fixable=is_own and is_movable,
         folded_under="LAB002" if is_read else None,
         where=template.name,
         reproduction=_reproduction(facts),
@@ -158,9 +159,20 @@ def with_moved_tag(facts: SetupFacts) -> str | None:
         return None
     raw = "|".join(re.escape(literal) for literal in (*facts.stops.literals, *facts.stops.specials) if literal)
     terminator = f"(?:{_EXPRESSION}|{raw})" if raw else _EXPRESSION
-    source = re.sub(rf"({_END_TAG})(\s*{terminator})", r"\2\1", template.source)
-    if source == template.source:
+    pattern = re.compile(rf"({_END_TAG})(\s*{terminator})(\n?)")
+    if not pattern.search(template.source):
         return None
+    # The environment takes the newline after a block's tag away, and a tag with a minus takes more: what keeps the text
+    # as it is depends on what stands around, so each is tried.
+    for replacement in (r"\2\1\3", r"\2{% endgeneration %}\3\3", r"\2{%- endgeneration %}\3\3"):
+        source = pattern.sub(replacement, template.source)
+        if _is_mended(facts, template, source):
+            return source
+    return None
+
+
+def _is_mended(facts: SetupFacts, template: ChatTemplate, source: str) -> bool:
+    """Return whether a changed template renders the same texts and leaves no turn open."""
     try:
         moved = ChatTemplate(source, name=template.name, special_tokens=template.special_tokens)
         turns = _conversation(template)
@@ -170,11 +182,11 @@ def with_moved_tag(facts: SetupFacts) -> str | None:
             except FinetoothError:
                 continue  # what the template refuses, it may go on refusing
             if moved.render(messages) != expected:
-                return None
+                return False
         text, blocks = _probe(moved)
     except FinetoothError:
-        return None
-    return None if any(_open_turns(facts, text, blocks)) else source
+        return False
+    return not any(_open_turns(facts, text, blocks))
 
 
 def _reproduction(facts: SetupFacts) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def unbalanced_marks(row: Row) -> Iterator[Hit]:
     Not fixed automatically: where a block ends is known to its author alone.
 
     ## Sources
-    FAULTS.md D06; TRL pull request #6363 (think tags wrapped twice); Meta's Llama 2 documentation for the form of
+    TRL pull request #6363 (think tags wrapped twice); Meta's Llama 2 documentation for the form of
     `<<SYS>>`.
     """
     text = row.text
@@ -96,8 +96,8 @@ def unbalanced_marks(row: Row) -> Iterator[Hit]:
         opened, closed = text.count(pair.opening), text.count(pair.closing)
         if not opened and not closed:
             continue
-        if opened == closed == 1 and text.find(pair.opening) < text.find(pair.closing):
-            continue
+        if opened == closed and pair.pattern.findall(text) == [pair.opening, pair.closing] * opened:
+            continue  # in turn, whoever says them
         hit = _check(row, pair)
         if hit is not None:
             yield hit

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from finetooth.errors import TemplateError
@@ -23,10 +24,10 @@ from finetooth.types import Message
 _PLANES = (range(0x100000, 0x10FFFE), range(0xF0000, 0xFFFFE))
 """The planes of private-use characters; the second serves where a text uses the first (icon fonts)."""
 
+_OPENING, _CLOSING = "<think>", "</think>"
+
 _MOST_RENDERINGS = 40
 """How often a conversation is rendered to find the messages whose content the template looks at."""
-
-_THINKING = re.compile(r"(<think>\s*)(.*?)(\s*</think>\s*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class _Marker:
         alphabet: Characters that the text does not hold.
     """
 
-    def __init__(self, alphabet: Sequence[int]) -> None:
+    def __init__(self, alphabet: range) -> None:
         self.alphabet = alphabet
         self.marks: list[Mark] = []
         self.unmarked: set[int] = set()
@@ -152,19 +153,23 @@ class _Marker:
         return Marked(tuple(found), frozenset(unpaired), frozenset(dropped), frozenset(self.unmarked))
 
 
-def _alphabet(text: str) -> Sequence[int]:
-    """Return private-use characters that a text does not hold."""
+def _alphabet(text: str) -> range:
+    """Return private-use characters that a text does not hold: a plane, or the widest gap between those it holds."""
     for plane in _PLANES:
         if not re.search(_any_of(plane), text):
             return plane
-    used = set(map(ord, text))
-    return [code for plane in _PLANES for code in plane if code not in used]
+    used = sorted(code for code in set(map(ord, text)) if any(code in plane for plane in _PLANES))
+    bounds = [(plane.start - 1, plane.stop) for plane in _PLANES]
+    gaps = [
+        range(first + 1, last)
+        for low, high in bounds
+        for first, last in pairwise([low, *(code for code in used if low < code < high), high])
+    ]
+    return max(gaps, key=len)
 
 
-def _any_of(alphabet: Sequence[int]) -> str:
-    if isinstance(alphabet, range):
-        return f"[{chr(alphabet[0])}-{chr(alphabet[-1])}]"
-    return f"[{''.join(map(chr, alphabet))}]"
+def _any_of(alphabet: range) -> str:
+    return f"[{chr(alphabet[0])}-{chr(alphabet[-1])}]"
 
 
 def attribute(
@@ -209,7 +214,7 @@ class _Attribution:
         messages: Sequence[Message],
         text: str,
         learned: Sequence[bool],
-        alphabet: Sequence[int],
+        alphabet: range,
         render: Callable[[Sequence[Message]], str],
     ) -> None:
         self.template = template
@@ -225,9 +230,11 @@ class _Attribution:
         best: Marked | None = None
         for place in _PLACES:
             result = self._tried(place, chosen)
-            if result is not None and not result.unpaired:
+            if result is None:
+                continue
+            if not result.unpaired | result.lost:
                 return result
-            if result is not None and (best is None or len(result.unpaired) < len(best.unpaired)):
+            if best is None or len(result.unpaired | result.lost) < len(best.unpaired | best.lost):
                 best = result
         if best is not None:
             return best
@@ -279,6 +286,11 @@ def _mark_whole(template: ChatTemplate, marker: _Marker, index: int, message: Me
     return _mark_pieces(template, marker, index, message, learned, lambda text: iter(((text, True),)))
 
 
+def _mark_tagged(template: ChatTemplate, marker: _Marker, index: int, message: Message, learned: bool) -> Message:
+    """Mark the content inside the tags around it."""
+    return _mark_pieces(template, marker, index, message, learned, _inside_tags)
+
+
 def _mark_prompt(template: ChatTemplate, marker: _Marker, index: int, message: Message, learned: bool) -> Message:
     """Mark everything but what the model writes: for templates that rewrite an answer whatever is in it."""
     if message.get("role") in ASSISTANT_ROLES:
@@ -287,7 +299,7 @@ def _mark_prompt(template: ChatTemplate, marker: _Marker, index: int, message: M
     return _mark_whole(template, marker, index, message, learned)
 
 
-_PLACES: tuple[_Place, ...] = (_mark_all, _mark_content, _mark_whole, _mark_prompt)
+_PLACES: tuple[_Place, ...] = (_mark_all, _mark_content, _mark_whole, _mark_tagged, _mark_prompt)
 
 
 def _mark_pieces(
@@ -337,17 +349,29 @@ def _between(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
 
 def _answer_and_thinking(text: str) -> Iterator[tuple[str, bool]]:
     """Cut `<think>..</think>answer` into its words and its tags; yields (text, whether it is words)."""
-    if "</think>" not in text:
-        yield text, True
-        return
     last = 0
-    for match in _THINKING.finditer(text):
-        yield text[last : match.start()], True
-        yield match.group(1), False
-        yield match.group(2), True
-        yield match.group(3), False
-        last = match.end()
+    while (closing := text.find(_CLOSING, last)) >= 0:
+        opening = text.find(_OPENING, last, closing)
+        if opening >= 0:
+            yield text[last:opening], True
+            yield _OPENING, False
+            last = opening + len(_OPENING)
+        # Without the opening tag, the inference prompt holds it.
+        yield text[last:closing], True
+        yield _CLOSING, False
+        last = closing + len(_CLOSING)
     yield text[last:], True
+
+
+def _inside_tags(text: str) -> Iterator[tuple[str, bool]]:
+    """Cut `<tag>words</tag>` into its words and its tags, as templates tell tool results from questions."""
+    start, end = text.find(">") + 1, text.rfind("</")
+    if text.lstrip().startswith("<") and text.rstrip().endswith(">") and 0 < start <= end:
+        yield text[:start], False
+        yield text[start:end], True
+        yield text[end:], False
+    else:
+        yield from _answer_and_thinking(text)
 
 
 def _mark_call(marker: _Marker, index: int, call: Any, learned: bool) -> Any:

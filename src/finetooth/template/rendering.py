@@ -16,7 +16,7 @@ from finetooth.errors import TemplateError
 from finetooth.messages import say
 from finetooth.template.chat import ChatTemplate
 from finetooth.template.marks import Marked, attribute
-from finetooth.template.spans import ConversationSpans, blank_until, conversation_text, prompt_text, says_something
+from finetooth.template.spans import ConversationSpans, conversation_text, plain_turn_end, prompt_text, says_something
 from finetooth.template.spans import turn_end as turn_end_of
 from finetooth.template.stops import Stops
 from finetooth.template.texts import TextMarks, marks_of, text_spans
@@ -111,16 +111,10 @@ class Renderer:
             return None
         content: str = messages[index]["content"]
         prompt = prompt_text(template, record, index)
-        core = content.strip()
-        if prompt is None or not core or not text.startswith(prompt):
+        if prompt is None or not text.startswith(prompt):
             return None
-        start = blank_until(text, len(prompt), len(text))
-        content_end = start + len(core)
-        if not text.startswith(core, start):
-            return None
-        end = self.turn_end(text, content_end, len(text), len(content) - len(content.rstrip()))
-        if end > content_end + _MOST_STOP:
-            # What stands between may be another message's words.
+        end = plain_turn_end(text, content, len(prompt), stops=self.stops, opener=self._opener)
+        if end is None:
             return None
         role = str(messages[index]["role"])
         return Span(start=len(prompt), end=end, role=role, message_index=index, supervised=True)
@@ -163,10 +157,6 @@ class Renderer:
     def _adds_special_tokens(self, text: str) -> bool:
         # A tokenizer's BOS in front of a text that spells one would double it; this labelling never does.
         return not (self.bos_token and text.startswith(self.bos_token))
-
-
-_MOST_STOP = 64
-"""How far from an answer's last word its stop literal ends, where nothing stands between but white space."""
 
 
 def _is_plain(messages: Sequence[Message]) -> bool:

@@ -58,6 +58,28 @@ def turn_end(text: str, content_end: int, limit: int, tail: int, *, stops: Stops
     return stop if stop is not None else blank_until(text, content_end, min(limit, content_end + tail))
 
 
+def plain_turn_end(text: str, words: str, start: int, *, stops: Stops, opener: str | None) -> int | None:
+    """Return where a turn ends that is its words, white space and a stop literal; `None` where it is not that plain.
+
+    Args:
+        text: The rendered text.
+        words: The content.
+        start: Where the model takes over.
+        stops: What ends a turn.
+        opener: The special token that opens a user's turn.
+    """
+    core = words.strip()
+    first = blank_until(text, start, len(text))
+    if not core or not text.startswith(core, first):
+        return None
+    content_end = first + len(core)
+    stop = stops.match(text, content_end, len(text), opener=opener)
+    # Anything else may be a template's own: the answer `<` begins as `<think>` does.
+    if text[content_end : stop.start() if stop else len(text)].strip():
+        return None
+    return stop.end() if stop else min(content_end + len(words) - len(words.rstrip()), len(text))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationSpans:
     """The spans of one rendered conversation."""
@@ -119,7 +141,9 @@ class ConversationSpans:
         for number, stretch in enumerate(stretches):
             following = stretches[number + 1] if number + 1 < len(stretches) else None
             # The white space after a piece is the piece's own; what else lies between is the next one's.
-            stop = end if following is None else min(stretch.end + stretch.mark.tail, following.start)
+            stop = end
+            if following is not None:
+                stop = blank_until(self.text, stretch.end, min(stretch.end + stretch.mark.tail, following.start))
             if spans and spans[-1].supervised == stretch.mark.learned:
                 spans[-1] = replace(spans[-1], end=stop)
             else:
@@ -131,9 +155,9 @@ class ConversationSpans:
         """Return a turn in which no mark was found: it is empty, or the template looks at its words."""
         message = self.messages[index]
         words = _words(message)
-        first = blank_until(self.text, start, len(self.text))
-        if words.strip() and self.text.startswith(words.strip(), first):
-            end = self._end(index, first + len(words.strip()), len(words) - len(words.rstrip()))
+        plain = plain_turn_end(self.text, words, start, stops=self.stops, opener=self.opener)
+        if plain is not None:
+            end = plain
         elif self.stops.find(words, 0, len(words)) is None:
             end = self._end(index, start, 0)
         else:
@@ -147,14 +171,21 @@ class ConversationSpans:
             (s.start for s in self.marked.found if s.message_index != index and s.start >= content_end),
             default=len(self.text),
         )
-        literal = self.stops.find_literal(self.text, content_end, limit)
-        if literal is not None:
-            return literal
-        if index + 1 < len(self.messages):
-            # No turn runs on into the next one's header: `<|assistant|>` does not end the answer before it.
-            so_far = self._rendered(self.messages[: index + 1])
-            if so_far is not None and len(so_far) >= content_end and self.text.startswith(so_far):
-                limit = min(limit, len(so_far))
+        is_last = index + 1 == len(self.messages)
+        next_is_found = any(s.message_index == index + 1 for s in self.marked.found)
+        literal = self.stops.match_literal(self.text, content_end, limit)
+        if literal is not None and (is_last or next_is_found):
+            return literal.end()
+        so_far = None if is_last else self._rendered(self.messages[: index + 1])
+        if so_far is not None and len(so_far) >= content_end and self.text.startswith(so_far):
+            # No turn runs on into the next one's header: `<|assistant|>` does not end the answer before it. A stop
+            # literal may open that header (GLM), and stands at its very start then.
+            header = blank_until(self.text, len(so_far), limit)
+            if literal is not None and literal.start() <= header:
+                return literal.end()
+            limit = min(limit, len(so_far))
+        elif literal is not None:
+            return literal.end()
         return turn_end(self.text, content_end, limit, tail, stops=self.stops, opener=self.opener)
 
     def _prompt_end(self, index: int, stretches: Sequence[Found]) -> int | None:
@@ -203,10 +234,12 @@ class ConversationSpans:
 
     def _probed_start(self, index: int) -> int | None:
         """Return where other words would begin in this turn's place; `None` where the text before it would differ."""
-        message = self.messages[index]
-        probe = self.template.message(str(message.get("role")), _PROBE)
+        words = _PROBE
+        while words in self.text:
+            words += "?"
+        probe = self.template.message(str(self.messages[index].get("role")), words)
         text = self._rendered([*self.messages[:index], probe, *self.messages[index + 1 :]])
-        before, found, _ = (text or "").partition(_PROBE)
+        before, found, _ = (text or "").partition(words)
         return len(before) if found and self.text.startswith(before) else None
 
     def _rendered(self, messages: Sequence[Message]) -> str | None:

@@ -26,7 +26,12 @@ class Stops:
         object.__setattr__(self, "_special_pattern", _any_of(self.specials))
 
     def find(self, text: str, start: int, end: int, *, opener: str | None = None) -> int | None:
-        """Return the end of the first stop literal in `text[start:end]`.
+        """Return the end of the first stop literal in `text[start:end]`; see `match`."""
+        match = self.match(text, start, end, opener=opener)
+        return match.end() if match else None
+
+    def match(self, text: str, start: int, end: int, *, opener: str | None = None) -> re.Match[str] | None:
+        """Return the first stop literal in `text[start:end]`.
 
         A literal of the stop set wins over an earlier special token: inference runs on to it. Without one, the first
         special token or control literal counts, unless it opens the next turn.
@@ -37,7 +42,7 @@ class Stops:
             end: Where the next message's content begins.
             opener: The special token that opens a user's turn.
         """
-        literal = self.find_literal(text, start, end)
+        literal = self.match_literal(text, start, end)
         if literal is not None:
             return literal
         candidates = [
@@ -46,12 +51,11 @@ class Stops:
             if pattern is not None and (match := pattern.search(text, start, end))
         ]
         first = min(candidates, key=lambda match: (match.start(), -match.end()), default=None)
-        return None if first is None or first.group() == opener else first.end()
+        return None if first is None or first.group() == opener else first
 
-    def find_literal(self, text: str, start: int, end: int) -> int | None:
-        """Return the end of the first literal of the stop set in `text[start:end]`."""
-        match = self._stop_pattern.search(text, start, end) if self._stop_pattern is not None else None
-        return match.end() if match else None
+    def match_literal(self, text: str, start: int, end: int) -> re.Match[str] | None:
+        """Return the first literal of the stop set in `text[start:end]`."""
+        return self._stop_pattern.search(text, start, end) if self._stop_pattern is not None else None
 
     def last_token(self, text: str) -> str | None:
         """Return the last stop literal, special token or control literal of a text."""

@@ -39,7 +39,7 @@ LINE_CELLS = 96
 MERGED_CELLS = 12
 """Width up to which columns in which the sides agree share a box: less markup, and still places to wrap."""
 
-GUTTERS = ((6, "g6"), (10, "g10"), (14, "g14"), (18, "g18"), (22, "g22"), (28, "g28"), (10**6, "g40"))
+GUTTERS = ((6, "g6"), (10, "g10"), (14, "g14"), (18, "g18"), (22, "g22"), (28, "g28"), (34, "g34"), (10**6, "g40"))
 """Widths of the gutter, each a class of `view.css`: the page's policy forbids style attributes."""
 
 _FAINT = frozenset((SPACE, NEWLINE, TAB, WIDE_SPACE))

@@ -18,7 +18,10 @@ NAME_CELLS = 30
 """Cells that the short name of a side takes at most."""
 
 MODEL_CELLS = 5
-"""Cells below which a model is left out of a short name: its number tells it."""
+"""Cells below which a model is not shortened but left out of a name: its number tells it."""
+
+NARROW = 60
+"""Width below which sides are named by their numbers alone: the text needs the cells."""
 
 _SEPARATORS = "/-_ "
 
@@ -46,6 +49,8 @@ def short_names(sides: Sequence[Side], *, width: int) -> list[str]:
     if len(sides) < 2:
         return [""] * len(sides)
     numbers = [str(index + 1) for index in range(len(sides))]
+    if width < NARROW:
+        return numbers
     models, whole = _told_apart([side.encoded for side in sides])
     room = min(width * 3 // 10, NAME_CELLS) - cells(numbers[-1]) - 1 - max(map(cells, whole))
     if room < 0:
@@ -56,7 +61,7 @@ def short_names(sides: Sequence[Side], *, width: int) -> list[str]:
     if len(set(shortened)) < len(set(models)):
         common = common_start(models)
         shortened = [shorten_middle(f"…{model[common:]}", width=room) for model in models]
-    if room < MODEL_CELLS and shortened != models:
+    if shortened != models and room < MODEL_CELLS:
         shortened = [""] * len(models)
     parts = zip(numbers, shortened, whole, strict=True)
     return [" ".join(part for part in each if part) for each in parts]

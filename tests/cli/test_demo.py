@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetooth.cli import demo
+from finetooth.cli.help import columns
+from tests.cli.conftest import Finetooth
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_prose_fits_and_commands_stay_whole(
+    finetooth: Finetooth, monkeypatch: pytest.MonkeyPatch, width: int, lang: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    result = finetooth("demo", "--lang", lang)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    commands = [line for line in lines if " inspect " in line]
+    assert len(commands) == 3
+    rest = [line for line in lines if line not in commands]
+    assert [line for line in rest if columns(line) > width] == []
+    assert [line for line in rest if line.lstrip().startswith(("。", "、", "）")) or line.endswith("（")] == []
+    assert ("an\nswer" in result.out) is False
+    for ending in ("999, 308, 267", "326, 1258, 318", "1258, 318, 2"):
+        assert f"… {ending}" in result.out
+
+
+def test_the_next_command_works_as_written(finetooth: Finetooth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    out = finetooth("demo", "--lang", "en").out
+    command = next(line.strip() for line in out.splitlines() if line.endswith(" --ids"))
+    program, *arguments = shlex.split(command)
+    assert program == "finetooth"
+    result = finetooth(*arguments)
+    assert result.code == 0
+    assert "999" in result.out
+
+
+def test_the_program_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    for started in (".venv/bin/finetooth", str(tmp_path / ".venv/bin/finetooth")):
+        monkeypatch.setattr(sys, "argv", [started, "demo"])
+        assert demo.program() == ".venv/bin/finetooth"
+    monkeypatch.setattr(sys, "argv", ["src/finetooth/__main__.py", "demo"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "my venv/bin/python"))
+    assert demo.program() == "'my venv/bin/python' -m finetooth"
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert demo.program() == "finetooth"
