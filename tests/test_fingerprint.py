@@ -73,10 +73,7 @@ def test_a_post_processor_shows(tmp_path: Path) -> None:
 
 def test_labels_configuration_shows() -> None:
     model = str(tokenizer_path("masked"))
-    one, other = (
-        fingerprint(make_setup(model, Config(labels=LabelsConfig(train_on=on))))  # type: ignore[arg-type]
-        for on in ("last", "all")
-    )
+    one, other = (fingerprint(make_setup(model, Config(labels=LabelsConfig(train_on=on)))) for on in ("last", "all"))
     assert one.labels_hash != other.labels_hash
     assert one.probe_hash == other.probe_hash
 

@@ -87,14 +87,14 @@ def encode_rendered(tokenizer: Tokenizer, rendered: Sequence[Rendered]) -> list[
             one = rendered[index]
             input_ids, offsets = encoding.ids, encoding.offsets
             labels = labels_by_overlap(input_ids, offsets, one.spans)
-            if one.append_eos:
+            if one.append_eos or one.add_special_tokens:
                 _end(tokenizer, one, input_ids, labels, offsets)
             results[index] = (input_ids, labels, offsets)
     return [result for result in results if result is not None]
 
 
 def _end(tokenizer: Tokenizer, rendered: Rendered, input_ids: list[int], labels: list[int], offsets: Offsets) -> None:
-    """Append the end-of-sequence id where the ids do not end in it, and supervise it as the text's end is."""
+    """Supervise the end-of-sequence id as the text's end is; where the ids do not end in it, append it if asked to."""
     eos = tokenizer.eos_id
     learned = any(span.supervised and span.end == len(rendered.text) for span in rendered.spans)
     if eos is None:
@@ -103,6 +103,8 @@ def _end(tokenizer: Tokenizer, rendered: Rendered, input_ids: list[int], labels:
         # The tokenizer's post-processor, or the text itself, ends it; a token without text is in no span.
         if learned:
             labels[-1] = eos
+        return
+    if not rendered.append_eos:
         return
     end = len(rendered.text)
     input_ids.append(eos)

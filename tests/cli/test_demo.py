@@ -20,8 +20,8 @@ def test_prose_fits_and_commands_stay_whole(
     result = finetooth("demo", "--lang", lang)
     assert result.code == 0
     lines = result.out.splitlines()
-    commands = [line for line in lines if " inspect " in line]
-    assert len(commands) == 3
+    commands = [line for line in lines if " --model " in line]
+    assert len(commands) == 4
     rest = [line for line in lines if line not in commands]
     assert [line for line in rest if columns(line) > width] == []
     assert [line for line in rest if line.lstrip().startswith(("。", "、", "）")) or line.endswith("（")] == []
@@ -52,3 +52,11 @@ def test_the_program_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch,
     assert demo.program() == "'my venv/bin/python' -m finetooth"
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert demo.program() == "finetooth"
+
+
+def test_the_story_is_told_to_its_end(finetooth: Finetooth) -> None:
+    out = finetooth("demo", "--lang", "en").out
+    assert "split       LAB001 split-eos in 298 of 298 records" in out
+    assert "masked      LAB002 masked-eos in 298 of 298 records" in out
+    assert "supervised  nothing wrong" in out
+    assert out.count("0 of 298 before, 298 after") == 2

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from finetooth.config import DataConfig
+from finetooth.fix.columns import Changes
 from finetooth.fix.datacopy import DataCopy
 from finetooth.fix.rowpass import EditedRow
 from finetooth.records import read_records
@@ -19,7 +20,7 @@ def copied(folder: Path, *sources: Path, drop: set[int] | None = None, data: Dat
         edited = []
         for record in read_records([str(source) for source in sources], config):
             text = record.text or ""
-            changes = {("text",): "new"} if text == "old" else {}
+            changes: Changes = {("text",): "new"} if text == "old" else {}
             edited.append(EditedRow(record=record, changes=changes, is_dropped=record.index in (drop or set())))
         return edited
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetooth.fix.jsontext import indent_unit, set_value, value_at
+from finetooth.fix.jsontext import indent_unit, set_value, set_values, value_at
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,12 @@ def test_true_is_not_one() -> None:
 def test_a_path_that_leads_nowhere(path: list[str | int]) -> None:
     with pytest.raises(KeyError):
         set_value('{"a": 1, "b": [1]}', path, 0)
+
+
+def test_several_values() -> None:
+    text = '{\n  "a": [\n    {\n      "x": true\n    }\n  ],\n  "b": 1\n}\n'
+    changed = set_values(text, {("a", 0, "x"): False, ("b",): 2, ("a", 0, "y"): 3})
+    assert changed == text.replace("true", 'false,\n      "y": 3').replace('"b": 1', '"b": 2')
 
 
 def test_indent_unit() -> None:

@@ -113,9 +113,11 @@ def test_what_an_edit_of_rows_teaches_is_a_stop_token(tmp_path: Path) -> None:
     assert "RUN001" not in codes(one.after)
 
 
-def test_nothing_would_be_left(tmp_path: Path) -> None:
-    with pytest.raises(FinetoothError, match="no row would be left"):
-        repaired(demo("supervised", tmp_path / "m"), [{"prompt": "a", "completion": ""}], tmp_path)
+def test_where_no_row_would_be_left_none_is_dropped(tmp_path: Path) -> None:
+    one = repaired(demo("split", tmp_path / "m"), [{"prompt": "a", "completion": ""}], tmp_path)
+    assert one.data is None
+    assert [left.text for left in one.left] == ["no row would be left: every answer is empty"]
+    assert "added-token-flags" in names(one)
 
 
 def test_standard_input(tmp_path: Path) -> None:

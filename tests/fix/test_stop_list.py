@@ -24,7 +24,9 @@ def chatml(folder: Path, **files: dict[str, Any]) -> tuple[Path, int]:
     (model / "chat_template.jinja").write_text(CHATML)
     for name, values in files.items():
         merge(model / f"{name}.json", values)
-    return model, Tokenizer.from_file(str(model / "tokenizer.json")).token_to_id("<|im_end|>")
+    end = Tokenizer.from_file(str(model / "tokenizer.json")).token_to_id("<|im_end|>")
+    assert end is not None
+    return model, end
 
 
 @pytest.mark.parametrize(

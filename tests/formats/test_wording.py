@@ -68,7 +68,7 @@ def test_conclusion() -> None:
     assert conclusion(make_report(make_part(endings={"absent": 200}))) == "no findings in 200 records"
     assert conclusion(make_report(make_part([split_eos(), split_eos()], num_records=1))) == "2 errors in 1 record"
     set_language("ja")
-    assert conclusion(broken()) == "エラー 1 件、警告 1 件、注記 1 件（200 レコード、2 構成）"
+    assert conclusion(broken()) == "エラー 1 件、警告 1 件、情報 1 件（200 レコード、2 構成）"
 
 
 def test_all_stop_is_said_only_where_it_is_so() -> None:

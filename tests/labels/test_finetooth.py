@@ -102,6 +102,15 @@ class TestText:
         assert learned(encoded) == [" ええ、もちろん。"]
         assert encoded.input_ids[0] == 1
 
+    def test_an_end_that_the_tokenizer_adds_is_supervised(self, tmp_path: Any) -> None:
+        from tests.small_tokenizers import save_model, unigram
+
+        save_model(tmp_path, unigram())
+        encoded = encode(str(tmp_path), {"text": "質問: 元気？ 答え: ええ。"}, response_template="答え:")
+        eos = unigram().token_to_id("</s>")
+        assert (encoded.input_ids[-1], encoded.labels[-1]) == (eos, eos)
+        assert encoded.labels[0] == IGNORE_INDEX
+
     def test_without_marks_everything_is_supervised_and_says_so(self, demo_model: str) -> None:
         encoded = encode(demo_model, {"text": "ただの文章です。"})
         assert learned(encoded) == ["ただの文章です。"]

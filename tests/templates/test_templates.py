@@ -107,7 +107,7 @@ def test_errors_speak_japanese() -> None:
     with pytest.raises(TemplateError) as caught:
         builtin_template("llama-3")
     assert caught.value.what == "組み込みテンプレート `llama-3` はありません"
-    assert caught.value.help == "`llama3` ではありませんか"
+    assert caught.value.help == "もしかして `llama3` ですか"
 
 
 @pytest.mark.parametrize("name", BUILTIN)

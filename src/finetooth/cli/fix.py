@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,9 @@ def command(
             on_broken=broken.append if config.data.skip_broken else None,
             processes=config.check.processes or os.cpu_count() or 1,
         )
+        names = _names(repaired, stage, target)
         if diff:
-            for line in differences(repaired, model, stage, None if output is None else Path(output)):
+            for line in differences(repaired, stage, None if output is None else Path(output)):
                 sys.stdout.write(line)
         elif in_place:
             written = install_in_place(repaired, force=force)
@@ -79,12 +80,12 @@ def command(
         first = str(broken[0]).replace("\n", " ")
         invocation.talk(say("cli_inspect.skipped", count=len(broken), first=first))
     if diff:
-        invocation.talk("\n".join(_edit_lines(repaired, color=False)))
+        invocation.talk(_shown("\n".join(_edit_lines(repaired, color=False)), names))
         return int(fails(repaired.before, config.check.fail_on))
     if format_name == "json":
-        click.echo(json.dumps(to_json(repaired, written), ensure_ascii=False, indent=2))
+        click.echo(_shown(json.dumps(to_json(repaired, written), ensure_ascii=False, indent=2), names))
     else:
-        click.echo("\n".join(_text(repaired, color=invocation.color)))
+        click.echo(_shown("\n".join(_text(repaired, color=invocation.color)), names))
         _tell(invocation, repaired, written, in_place=in_place)
     return int(fails(repaired.after, config.check.fail_on))
 
@@ -110,9 +111,25 @@ def _target(
     return target
 
 
-def differences(repaired: Repaired, model: str, stage: Path, output: Path | None) -> Iterator[str]:
+def _names(repaired: Repaired, stage: Path, target: Path | None) -> dict[str, str]:
+    """Return what the files on the stage are called where they go, for findings that name them."""
+    if target is not None:
+        return {str(stage): str(target)}
+    names = {str(repaired.model.directory): str(repaired.model.source)}
+    if repaired.data is not None:
+        names |= {str(repaired.data.directory / file.name): file.source for file in repaired.data.files}
+    return names
+
+
+def _shown(text: str, names: Mapping[str, str]) -> str:
+    for name, shown in names.items():
+        text = text.replace(name, shown)
+    return text
+
+
+def differences(repaired: Repaired, stage: Path, output: Path | None) -> Iterator[str]:
     """Yield every edit as unified differences: of the model's files, then of the rows."""
-    after = Path(model) if output is None else output / "model"
+    after = repaired.model.source if output is None else output / "model"
     for change in repaired.model.changes():
         name = str(repaired.model.source / change.name)
         yield from file_difference(change, name, str(after / change.name), say("cli_fix.one_line"))
@@ -221,10 +238,11 @@ def _table(rows: Sequence[tuple[str, Any, Any]], *, color: bool) -> Iterator[str
     widths = [max(columns(str(row[place])) for row in rows) for place in range(3)]
     for number, row in enumerate(rows):
         cells = [str(cell) for cell in row]
-        first = cells[0] + " " * (widths[0] - columns(cells[0]))
+        blanks = " " * (widths[0] - columns(cells[0]))
         rest = "".join("  " + " " * (widths[i] - columns(cells[i])) + cells[i] for i in (1, 2))
-        line = f"  {first}{rest}"
-        yield paint(line[2:], "bold", enabled=color) if number == 0 else line
+        # The head is out by two columns, as the words above a list are.
+        head = paint(cells[0], "bold", enabled=color)
+        yield f"{head}  {blanks}{rest}" if number == 0 else f"  {cells[0]}{blanks}{rest}"
 
 
 def _tell(invocation: Invocation, repaired: Repaired, written: Sequence[Path], *, in_place: bool) -> None:

@@ -14,11 +14,11 @@ Source of the files that declare flags, and of which one wins: `finetooth.tokeni
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from finetooth.fix.edits import Edit, Left, Outcome
-from finetooth.fix.jsontext import Step
+from finetooth.fix.jsontext import Step, set_values
 from finetooth.fix.modelcopy import ModelCopy
 from finetooth.fix.workbench import Workbench
 from finetooth.messages import say
@@ -34,7 +34,10 @@ def repair_added_tokens(bench: Workbench) -> Iterator[Outcome]:
     if not bench.wants(*CODES):
         return
     facts = bench.facts()
-    patterns = {literal: pattern for literal, pattern in facts.normalized.items() if _is_control(facts, literal)}
+    # A pattern that is found wherever the token stands, though it is not its text, does no harm.
+    patterns = [
+        literal for literal in facts.normalized if _is_control(facts, literal) and broken_contexts(facts, literal)
+    ]
     words = [
         token.content
         for token in facts.tokenizer.added_tokens.values()
@@ -44,11 +47,11 @@ def repair_added_tokens(bench: Workbench) -> Iterator[Outcome]:
     if not literals:
         return
     with bench.trial() as trial:
-        files: set[str] = set()
-        for literal in literals:
-            flags = {"normalized": False} if literal in patterns else {}
-            flags |= {"single_word": False} if literal in words else {}
-            files |= _set_flags(bench.copy, literal, flags)
+        flags = {
+            literal: [name for name, tokens in (("normalized", patterns), ("single_word", words)) if literal in tokens]
+            for literal in literals
+        }
+        files = _clear_flags(bench.copy, flags)
         bench.changed()
         after = bench.facts()
         mended = [literal for literal in literals if not broken_contexts(after, literal)]
@@ -71,7 +74,7 @@ def repair_added_tokens(bench: Workbench) -> Iterator[Outcome]:
             yield _left(after, literal)
 
 
-def _flags_of(patterns: Any, words: Any) -> list[str]:
+def _flags_of(patterns: list[str], words: list[str]) -> list[str]:
     return [flag for flag, tokens in (("normalized", patterns), ("single_word", words)) if tokens]
 
 
@@ -87,23 +90,25 @@ def _is_control(facts: SetupFacts, literal: str) -> bool:
     )
 
 
-def _set_flags(copy: ModelCopy, literal: str, flags: dict[str, bool]) -> set[str]:
-    """Set flags of a token wherever a file declares it with flags, and return the files that changed."""
+def _clear_flags(copy: ModelCopy, flags: Mapping[str, Sequence[str]]) -> set[str]:
+    """Set flags of tokens to false wherever a file declares a token with flags, and return the files that changed."""
     changed = set()
     for name in _FILES:
         text = copy.read(name)
         if text is None:
             continue
-        for path, declared in declarations(name, json.loads(text), literal):
-            for flag, value in flags.items():
+        changes = {}
+        for path, declared in declarations(name, json.loads(text)):
+            for flag in flags.get(declared["content"], ()):
                 # What is left out is false, but for `normalized` of a token that is not special.
-                if declared.get(flag, flag == "normalized" and not declared.get("special", False)) != value:
-                    copy.put(name, [*path, flag], value)
-                    changed.add(name)
+                if declared.get(flag, flag == "normalized" and not declared.get("special", False)):
+                    changes[*path, flag] = False
+        if changes and copy.write(name, set_values(text, changes)):
+            changed.add(name)
     return changed
 
 
-def declarations(name: str, content: Any, literal: str) -> Iterator[tuple[list[Step], dict[str, Any]]]:
+def declarations(name: str, content: Any) -> Iterator[tuple[Sequence[Step], dict[str, Any]]]:
     """Yield the path and content of every object that declares a token with its flags in a file."""
 
     def of_list(path: list[Step], values: Any) -> Iterator[tuple[list[Step], Any]]:
@@ -121,7 +126,7 @@ def declarations(name: str, content: Any, literal: str) -> Iterator[tuple[list[S
         for key in ("extra_special_tokens", "additional_special_tokens"):
             candidates += of_list([key], content.get(key))
     for path, value in candidates:
-        if isinstance(value, dict) and value.get("content") == literal:
+        if isinstance(value, dict) and "content" in value:
             yield path, value
 
 

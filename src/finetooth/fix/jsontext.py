@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
@@ -61,6 +61,25 @@ def set_value(text: str, path: Sequence[Step], value: Any) -> str:
     if not isinstance(last, str):
         raise KeyError(list(path))
     return _inserted(text, start, tail, last, value)
+
+
+def set_values(text: str, changes: Mapping[tuple[Step, ...], Any]) -> str:
+    """Return a JSON text with the values of several paths set.
+
+    Changes below one outermost key are made in its value alone: a tokenizer.json has megabytes beside it.
+    """
+    for first in dict.fromkeys(path[0] for path in changes):
+        below = {path[1:]: value for path, value in changes.items() if path[0] == first and len(path) > 1}
+        if (first,) in changes:
+            text = set_value(text, [first], changes[first,])
+        if below:
+            start = _find(text, [first])
+            end = _decode(text, start)[1]
+            part = text[start:end]
+            for path, value in below.items():
+                part = set_value(part, path, value)
+            text = text[:start] + part + text[end:]
+    return text
 
 
 def value_at(text: str, path: Sequence[Step]) -> Any:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetooth.checking import OnBroken, Report, check_records
 from finetooth.config import Config, DataConfig
-from finetooth.errors import ConfigError, DataError, FinetoothError
+from finetooth.errors import ConfigError, FinetoothError
 from finetooth.fingerprint import Fingerprint, fingerprint
 from finetooth.fix.added_tokens import repair_added_tokens
 from finetooth.fix.datacopy import DataCopy
@@ -81,7 +81,7 @@ def repair(
         processes: How many processes share the checks.
 
     Raises:
-        FinetoothError: Data or model cannot be read, or no row would be left.
+        FinetoothError: Data or model cannot be read.
     """
     if "-" in sources:
         raise ConfigError(say("fix.stdin"), where="-", help="cat > train.jsonl")
@@ -107,9 +107,10 @@ def repair(
     outcomes = [outcome for edit in MODEL_EDITS for outcome in edit(bench)]
     after = check(bench.facts().setup, bench.read()) if bench.copy.changes() else before
     data, offered = None, list[Edit]()
-    if {finding.code for finding in after.findings} & {edit.code for edit in ROW_EDITS}:
-        data, made, offered = _repair_rows(bench, stage, unsafe=unsafe)
-        outcomes += made
+    found = {finding.code for finding in after.findings}
+    if found & {edit.code for edit in ROW_EDITS}:
+        data, rows, offered = _repair_rows(bench, stage, found, unsafe=unsafe)
+        outcomes += rows
     if data is not None:
         written = [str(path) for path in data.paths]
         plain = replace(config.data, encoding="utf-8")
@@ -130,14 +131,18 @@ def repair(
     )
 
 
-def _repair_rows(bench: Workbench, stage: Path, *, unsafe: bool) -> tuple[DataCopy | None, list[Edit], list[Edit]]:
-    """Write the data with the edits of its rows; return it, the edits, and those that wait for `--unsafe`."""
+def _repair_rows(
+    bench: Workbench, stage: Path, found: Collection[str], *, unsafe: bool
+) -> tuple[DataCopy | None, Sequence[Outcome], list[Edit]]:
+    """Write the data with the edits of its rows; return it, what was done, and the edits that wait for `--unsafe`."""
     config: DataConfig = bench.config.data
-    rows = RowPass(facts=bench.facts(), edits=ROW_EDITS, rules=bench.rules, data=config, unsafe=unsafe)
+    edits_of_rows = [edit for edit in ROW_EDITS if not edit.everywhere or edit.code in found]
+    rows = RowPass(facts=bench.facts(), edits=edits_of_rows, rules=bench.rules, data=config, unsafe=unsafe)
     data = DataCopy(directory=stage / "data", differences=stage / "data.diff", encoding=config.encoding)
     data.write(rows.run(bench.read(), bench.on_broken))
     if data.num_rows == 0:
-        raise DataError(say("fix.nothing_left"), where=", ".join(file.source for file in data.files))
+        _remove(data)
+        return None, [Left(codes=("DAT004",), text=say("fix.nothing_left"))], []
 
     def edits(counts: dict[str, int]) -> list[Edit]:
         return [
@@ -154,16 +159,16 @@ def _repair_rows(bench: Workbench, stage: Path, *, unsafe: bool) -> tuple[DataCo
 
     made, offered = edits(rows.made), edits(rows.offered)
     if not made:
-        shutil.rmtree(data.directory)
-        data.differences.unlink()
-        return None, [], _if_any(offered, bench, rows)
-    return data, made, _if_any(offered, bench, rows)
+        _remove(data)
+        return None, [], []
+    # Rows in which nothing was found are only to follow those in which something was.
+    reasons = {code for edit in made for code in edit.codes}
+    return data, made, [edit for edit in offered if reasons & set(edit.codes)]
 
 
-def _if_any(offered: list[Edit], bench: Workbench, rows: RowPass) -> list[Edit]:
-    """Return the unsafe edits that have their reason in this data: a safe one of the same rule was made."""
-    reasons = {edit.code for edit in ROW_EDITS if edit.safety == "safe" and rows.made[edit.name]}
-    return [edit for edit in offered if reasons & set(edit.codes)]
+def _remove(data: DataCopy) -> None:
+    shutil.rmtree(data.directory)
+    data.differences.unlink()
 
 
 def _nobody(error: FinetoothError) -> None:

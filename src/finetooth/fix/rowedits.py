@@ -148,7 +148,7 @@ def dropped_if_empty(row: Row, config: DataConfig) -> Iterator[Drop]:
     """Drop a row of which no answer has words.
 
     Safe: no other row changes. A row with one empty answer among others is left, since the others are learned.
-    Source: Axolotl and mistral-finetune drop such rows as well (FAULTS.md D04).
+    Source: Axolotl and mistral-finetune drop such rows as well.
     """
     literals = row.facts.stops.literals
     for path in answer_paths(row.record, config):

@@ -9,7 +9,6 @@ answer and says which branch holds, for which cause, with what shows it. A recor
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from finetooth.rules.facts import SetupFacts
 from finetooth.rules.masking import mask_cause
 from finetooth.rules.row import Answer, Row
+from finetooth.rules.spelling import same_word
 from finetooth.template import CONTROL_LITERAL
 from finetooth.types import IGNORE_INDEX
 
@@ -304,7 +304,7 @@ def _split(row: Row, answer: Answer, literal: str, first: int, end: int, start: 
         evidence["followed_by"] = row.input_ids[appended]
     token_id = facts.special_ids.get(literal)
     if token_id is None:
-        intended = _same_word(facts, literal)
+        intended = same_word(facts, literal)
         in_vocabulary = facts.tokenizer.backend.token_to_id(literal)
         cause = "spelling" if intended else "TOK009"
         evidence |= {"in_vocabulary": in_vocabulary is not None, "intended": intended}
@@ -342,7 +342,7 @@ def _spelled(row: Row, answer: Answer) -> Ending | None:
     if text.endswith(_CLOSING, answer.start, end):
         match = _BRACKETED.search(text[max(answer.start, end - 40) : end])
         if match is not None and match.group() not in facts.special_ids:
-            written, intended = match.group(), _same_word(facts, match.group())
+            written, intended = match.group(), same_word(facts, match.group())
     else:
         for literal in facts.stops.literals:
             if len(literal) > 3 and literal[-1] == ">" and text.endswith(literal[:-1], answer.start, end):
@@ -362,19 +362,6 @@ def _spelled(row: Row, answer: Answer) -> Ending | None:
         in_vocabulary=False,
         previous_character=text[max(0, end - len(written) - 1) : end - len(written)],
     )
-
-
-def _same_word(facts: SetupFacts, written: str) -> str | None:
-    """Return the stop literal that a text spells otherwise: in other case, with other marks, spaces or brackets."""
-    known: dict[str, str] | None = facts.__dict__.get("_words")
-    if known is None:
-        known = facts.__dict__["_words"] = {_word(literal): literal for literal in facts.stops.literals}
-    return known.get(_word(written))
-
-
-def _word(literal: str) -> str:
-    plain = unicodedata.normalize("NFKC", literal).casefold().replace("\\", "/")
-    return "".join(character for character in plain if character.isalnum() or character == "/")
 
 
 # Absent -----------------------------------------------------------------------------------------------------------

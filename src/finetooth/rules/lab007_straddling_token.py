@@ -8,7 +8,7 @@ from finetooth.rules.row import Row
 from finetooth.rules.rule import Because, Hit, rule
 
 
-@rule("LAB007", "straddling-token", severity="warning")
+@rule("LAB007", "straddling-token", severity="warning", fix="safe")
 def straddling_token(row: Row) -> Iterator[Hit]:
     """Find tokens that hold the end of a prompt and the start of its answer.
 
@@ -28,7 +28,8 @@ def straddling_token(row: Row) -> Iterator[Hit]:
     Move the white space from the end of the prompt to the start of the completion.
 
     ## Fix safety
-    Not fixed automatically: the prompt that is used at inference has to change with it.
+    Safe for white space between a prompt and a completion: the ids stay the same. The prompt that is used at inference
+    has to change with it. Other causes are left to their owner.
 
     ## Sources
     TRL #5213, #6105, #4147; Axolotl's documentation of conversations (spans inside tokens).
@@ -59,6 +60,7 @@ def straddling_token(row: Row) -> Iterator[Hit]:
             ),
             first_token=index,
             end_token=index + 1,
+            fixable=cause == "space" and row.record.prompt is not None,
             reproduction=row.facts.reproduction(row.text[max(0, start - 8) : end]),
         )
         return

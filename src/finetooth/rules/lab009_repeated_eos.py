@@ -10,7 +10,7 @@ from finetooth.rules.rule import Because, Hit, rule
 from finetooth.types import IGNORE_INDEX
 
 
-@rule("LAB009", "repeated-eos", severity="warning")
+@rule("LAB009", "repeated-eos", severity="warning", fix="safe")
 def repeated_eos(row: Row) -> Iterator[Hit]:
     """Find answers that end in two terminators with nothing but white space between.
 
@@ -31,7 +31,8 @@ def repeated_eos(row: Row) -> Iterator[Hit]:
     Drop one: take the literal out of the data where the trainer or the template adds it.
 
     ## Fix safety
-    Not fixed automatically: which of the two is to go depends on where the data is used besides.
+    Safe where the data spells a terminator: what is learned before the first one stays, and the row still ends in one.
+    Two that others add are left to their owner.
 
     ## Sources
     TRL #3318 and #4481; Megatron-Bridge pull request #2733.
@@ -62,7 +63,16 @@ def repeated_eos(row: Row) -> Iterator[Hit]:
         ),
         first_token=first,
         end_token=second + 1,
+        fixable=_is_spelled(row),
     )
+
+
+def _is_spelled(row: Row) -> bool:
+    """Return whether the data itself spells a terminator at the end of an answer."""
+    record = row.record
+    texts = [record.text, record.completion, *(message.get("content") for message in record.messages or [])]
+    literals = row.facts.stops.literals
+    return any(isinstance(text, str) and text.rstrip().endswith(literals) for text in texts)
 
 
 def _stop_after(row: Row, index: int) -> int | None:

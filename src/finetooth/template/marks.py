@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +40,8 @@ class Mark:
     """White-space characters that went before the stretch in the content."""
     tail: int
     """White-space characters that followed the stretch in the content."""
+    is_call: bool = False
+    """Whether it stands in a tool call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,19 @@ class Marked:
     """Messages of which the template kept one end of a stretch and dropped the other."""
     dropped: frozenset[int] = frozenset()
     """Messages of which the template shows nothing."""
+    without_calls: frozenset[int] = frozenset()
+    """Messages of whose tool calls the template shows nothing."""
     lost: frozenset[int] = frozenset()
     """Messages that cannot be marked, since the template then writes another text."""
 
     def __add__(self, other: Marked) -> Marked:
         found = sorted((*self.found, *other.found), key=lambda stretch: (stretch.start, stretch.end))
         return Marked(
-            tuple(found), self.unpaired | other.unpaired, self.dropped | other.dropped, self.lost | other.lost
+            found=tuple(found),
+            unpaired=self.unpaired | other.unpaired,
+            dropped=self.dropped | other.dropped,
+            without_calls=self.without_calls | other.without_calls,
+            lost=self.lost | other.lost,
         )
 
 
@@ -91,7 +99,7 @@ class _Marker:
         self.unmarked: set[int] = set()
         """Messages for which no pair was left."""
 
-    def wrap(self, pieces: Sequence[Piece], message_index: int) -> str:
+    def wrap(self, pieces: Sequence[Piece], message_index: int, *, is_call: bool = False) -> str:
         """Return the text of some pieces, each with a pair around it inside the outer white space of all.
 
         A blank text stays as it is: a pair in it would turn `if message.content` around.
@@ -115,7 +123,7 @@ class _Marker:
                 wrapped.append(text[first:last])
                 continue
             lead, tail = (start if first == start else 0), (len(text) - end if last == end else 0)
-            self.marks.append(Mark(message_index, piece.learned, lead, tail))
+            self.marks.append(Mark(message_index, piece.learned, lead, tail, is_call))
             wrapped += (chr(self.alphabet[number]), text[first:last], chr(self.alphabet[number + 1]))
         return "".join((*wrapped, text[end:]))
 
@@ -149,8 +157,14 @@ class _Marker:
         unpaired.update(self.marks[number].message_index for number in opened)
         found.sort(key=lambda stretch: (stretch.start, stretch.end))
         shown = unpaired.union(stretch.message_index for stretch in found)
-        dropped = {mark.message_index for mark in self.marks} - shown
-        return Marked(tuple(found), frozenset(unpaired), frozenset(dropped), frozenset(self.unmarked))
+        with_calls = unpaired.union(stretch.message_index for stretch in found if stretch.mark.is_call)
+        return Marked(
+            found=tuple(found),
+            unpaired=frozenset(unpaired),
+            dropped=frozenset({mark.message_index for mark in self.marks} - shown),
+            without_calls=frozenset({mark.message_index for mark in self.marks if mark.is_call} - with_calls),
+            lost=frozenset(self.unmarked),
+        )
 
 
 def _alphabet(text: str) -> range:
@@ -226,27 +240,28 @@ class _Attribution:
         self.num_left = _MOST_RENDERINGS
 
     def of(self, chosen: Sequence[int]) -> Marked:
-        """Find the words of some messages, and of half of them at a time where all of them give another text."""
+        """Find the words of some messages; of those that no place does for, half at a time."""
         best: Marked | None = None
         for place in _PLACES:
             result = self._tried(place, chosen)
-            if result is None:
+            if result is None or len(result.lost) == len(chosen):
                 continue
-            if not result.unpaired | result.lost:
-                return result
             if best is None or len(result.unpaired | result.lost) < len(best.unpaired | best.lost):
                 best = result
+            if not best.unpaired | best.lost:
+                break
         if best is not None:
-            return best
+            return replace(best, lost=frozenset()) + self.of(sorted(best.lost)) if best.lost else best
         if len(chosen) < 2 or not self.num_left:
             return Marked(lost=frozenset(chosen))
         middle = len(chosen) // 2
         return self.of(chosen[:middle]) + self.of(chosen[middle:])
 
-    def _tried(self, place: _Place, chosen: Sequence[int]) -> Marked | None:
+    def _tried(self, place: _Place, indices: Sequence[int]) -> Marked | None:
         if not self.num_left:
             return None
         self.num_left -= 1
+        chosen = frozenset(indices)
         marker = _Marker(self.alphabet)
         marked = [
             place(self.template, marker, index, message, self.learned[index])
@@ -311,7 +326,7 @@ def _mark_pieces(
         return {**message, "content": parts}
     pieces = content_pieces(message, learned)
     if not pieces:
-        return message
+        return template.in_content_form(message)
     return template.in_content_form({**message, "content": _mark_text(marker, index, pieces, cut)})
 
 
@@ -332,7 +347,9 @@ def _mark_text(marker: _Marker, index: int, pieces: Sequence[Piece], cut: _Cut) 
         end = position + len(segment)
         marked.append(marker.wrap(_between(pieces, position, end), index) if is_words else segment)
         position = end
-    return "".join(marked)
+    result = "".join(marked)
+    # Where nothing stands between tags, the tags are the words.
+    return marker.wrap(pieces, index) if result == text else result
 
 
 def _between(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
@@ -382,7 +399,7 @@ def _mark_call(marker: _Marker, index: int, call: Any, learned: bool) -> Any:
         return {**call, "function": _mark_call(marker, index, call["function"], learned)}
     changes: dict[str, Any] = {}
     if isinstance(call.get("name"), str):
-        changes["name"] = marker.wrap([Piece(call["name"], learned)], index)
+        changes["name"] = marker.wrap([Piece(call["name"], learned)], index, is_call=True)
     if "arguments" in call:
         changes["arguments"] = _mark_leaves(marker, index, call["arguments"], learned)
     return {**call, **changes}
@@ -390,7 +407,7 @@ def _mark_call(marker: _Marker, index: int, call: Any, learned: bool) -> Any:
 
 def _mark_leaves(marker: _Marker, index: int, value: Any, learned: bool) -> Any:
     if isinstance(value, str):
-        return marker.wrap([Piece(value, learned)], index)
+        return marker.wrap([Piece(value, learned)], index, is_call=True)
     if isinstance(value, Mapping):
         return {key: _mark_leaves(marker, index, item, learned) for key, item in value.items()}
     if isinstance(value, list):

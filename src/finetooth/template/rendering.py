@@ -7,7 +7,7 @@ model must generate is inside, and none that inference supplies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,7 +16,14 @@ from finetooth.errors import TemplateError
 from finetooth.messages import say
 from finetooth.template.chat import ChatTemplate
 from finetooth.template.marks import Marked, attribute
-from finetooth.template.spans import ConversationSpans, conversation_text, plain_turn_end, prompt_text, says_something
+from finetooth.template.spans import (
+    ConversationSpans,
+    conversation_text,
+    learned_flags,
+    plain_turn_end,
+    prompt_text,
+    says_something,
+)
 from finetooth.template.spans import turn_end as turn_end_of
 from finetooth.template.stops import Stops
 from finetooth.template.texts import TextMarks, marks_of, text_spans
@@ -76,10 +83,11 @@ class Renderer:
             stops=self.stops,
             opener=self._opener,
         ).spans()
-        notes = tuple(_notes(messages, marked, spans))
+        notes, unclear = _notes(messages, marked, spans)
         if self.train_on == "all":
-            spans = _filled(spans, len(text))
-        return Rendered(text=text, spans=tuple(spans), notes=notes)
+            unlearned = {index for index in unclear if learned_flags(messages[index], learned[index]) != {True}}
+            spans = _filled(spans, len(text), unlearned)
+        return Rendered(text=text, spans=tuple(spans), notes=tuple(notes))
 
     def _template(self) -> ChatTemplate:
         if self.template is None:
@@ -175,27 +183,41 @@ def _is_plain(messages: Sequence[Message]) -> bool:
     return True
 
 
-def _notes(messages: Sequence[Message], marked: Marked, spans: Sequence[Span]) -> Iterator[str]:
-    """Yield what a reader has to know of the messages whose words are not found, or not whole."""
+def _notes(messages: Sequence[Message], marked: Marked, spans: Sequence[Span]) -> tuple[list[str], set[int]]:
+    """Return what a reader has to know of messages whose words are not found or not whole, and those not found."""
     with_spans = {span.message_index for span in spans}
+    notes: list[str] = []
+    unclear: set[int] = set()
     for index, message in enumerate(messages):
         values = {"index": index, "role": message.get("role", "")}
         if index in marked.unpaired:
-            yield say("template.rewritten", **values)
+            notes.append(say("template.rewritten", **values))
         elif index in marked.dropped:
-            yield say("labels.not_shown", **values)
-        elif index in marked.lost and index not in with_spans and says_something(message):
-            yield say("template.not_found", **values)
+            notes.append(say("labels.not_shown", **values))
+        elif index in marked.without_calls:
+            notes.append(say("template.calls_not_shown", **values))
+        if index not in with_spans and index not in marked.dropped and says_something(message):
+            notes.append(say("template.not_found", **values))
+            unclear.add(index)
+    return notes, unclear
 
 
-def _filled(spans: list[Span], length: int) -> list[Span]:
-    """Return the spans with the gaps between them as supervised spans of the template's own."""
+def _filled(spans: list[Span], length: int, unlearned: Set[int] = frozenset()) -> list[Span]:
+    """Return the spans with the gaps between them as spans of the template's own, all to be learned.
+
+    Args:
+        spans: In the order of the text.
+        length: How long the text is.
+        unlearned: Messages without a span that are not to be learned; what they may stand in is not supervised.
+    """
     filled: list[Span] = []
-    position = 0
-    for span in [*spans, Span(start=length, end=length, role="", message_index=None, supervised=True)]:
+    position, last = 0, -1
+    for span in [*spans, Span(start=length, end=length, role="", message_index=length, supervised=True)]:
+        following = last if span.message_index is None else span.message_index
         if span.start > position:
-            filled.append(Span(start=position, end=span.start, role="template", message_index=None, supervised=True))
+            sure = not any(last < index < following for index in unlearned)
+            filled.append(Span(start=position, end=span.start, role="template", message_index=None, supervised=sure))
         if span.end > span.start:
             filled.append(span)
-        position = span.end
+        position, last = span.end, following
     return filled

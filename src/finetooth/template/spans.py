@@ -135,56 +135,70 @@ class ConversationSpans:
         return self._whole(index, start) + spans
 
     def _cut(self, index: int, stretches: Sequence[Found], start: int) -> list[Span]:
-        content_end = max(stretch.end for stretch in stretches)
-        end = self._end(index, content_end, stretches[-1].mark.tail)
+        """Return a turn in spans, cut where learning begins or ends, and where another message stands inside it."""
         spans: list[Span] = []
         for number, stretch in enumerate(stretches):
             following = stretches[number + 1] if number + 1 < len(stretches) else None
-            # The white space after a piece is the piece's own; what else lies between is the next one's.
-            stop = end
-            if following is not None:
-                stop = blank_until(self.text, stretch.end, min(stretch.end + stretch.mark.tail, following.start))
-            if spans and spans[-1].supervised == stretch.mark.learned:
-                spans[-1] = replace(spans[-1], end=stop)
+            inside = None if following is None else self._first_other(index, stretch.end, following.start)
+            if following is None:
+                end = self._end(index, max(s.end for s in stretches), stretch.mark.tail)
+            elif inside is not None:
+                end = self._interrupted_end(index, stretch.end, inside)
             else:
-                spans.append(self._span(index, start, stop, stretch.mark.learned))
-            start = stop
+                # The white space after a piece is the piece's own; what else lies between is the next one's.
+                end = blank_until(self.text, stretch.end, min(stretch.end + stretch.mark.tail, following.start))
+            if spans and spans[-1].end == start and spans[-1].supervised == stretch.mark.learned:
+                spans[-1] = replace(spans[-1], end=end)
+            else:
+                spans.append(self._span(index, start, end, stretch.mark.learned))
+            start = following.start if following is not None and inside is not None else end
         return [span for span in spans if span.end > span.start]
+
+    def _first_other(self, index: int, start: int, end: int) -> int | None:
+        """Return where the first words of another message begin in a range."""
+        others = (s.start for s in self.marked.found if s.message_index != index and start <= s.start < end)
+        return next(others, None)
+
+    def _interrupted_end(self, index: int, content_end: int, limit: int) -> int:
+        """Return where the model stops for a message that the template shows inside its turn, as a tool's answer."""
+        literal = self.stops.match_literal(self.text, content_end, limit)
+        if literal is not None:
+            return literal.end()
+        alone = self._rendered(self.messages[: index + 1])
+        common = 0 if alone is None else common_length(self.text, alone)
+        return min(max(common, content_end), limit)
 
     def _whole(self, index: int, start: int) -> list[Span]:
         """Return a turn in which no mark was found: it is empty, or the template looks at its words."""
         message = self.messages[index]
         words = _words(message)
-        plain = plain_turn_end(self.text, words, start, stops=self.stops, opener=self.opener)
-        if plain is not None:
-            end = plain
-        elif self.stops.find(words, 0, len(words)) is None:
-            end = self._end(index, start, 0)
-        else:
-            # The words are somewhere, in another form, and what ends them cannot be told from what is in them.
+        end = plain_turn_end(self.text, words, start, stops=self.stops, opener=self.opener)
+        flags = learned_flags(message, self.learned[index])
+        if len(flags) > 1 or (end is None and self.stops.find(words, 0, len(words)) is not None):
+            # The words are somewhere, in another form, and where learning begins or ends in them cannot be told.
             return []
-        flags = _flags(message, self.learned[index])
+        if end is None:
+            end = self._end(index, start, 0)
         return [self._span(index, start, end, flags == {True})] if end > start else []
 
     def _end(self, index: int, content_end: int, tail: int) -> int:
-        limit = min(
-            (s.start for s in self.marked.found if s.message_index != index and s.start >= content_end),
-            default=len(self.text),
-        )
+        limit = self._first_other(index, content_end, len(self.text))
+        if limit is None:
+            limit = len(self.text)
         is_last = index + 1 == len(self.messages)
         next_is_found = any(s.message_index == index + 1 for s in self.marked.found)
         literal = self.stops.match_literal(self.text, content_end, limit)
         if literal is not None and (is_last or next_is_found):
             return literal.end()
-        so_far = None if is_last else self._rendered(self.messages[: index + 1])
-        if so_far is not None and len(so_far) >= content_end and self.text.startswith(so_far):
+        alone = None if is_last else self._rendered(self.messages[: index + 1])
+        if alone is not None and len(alone) >= content_end and self.text.startswith(alone):
             # No turn runs on into the next one's header: `<|assistant|>` does not end the answer before it. A stop
             # literal may open that header (GLM), and stands at its very start then.
-            header = blank_until(self.text, len(so_far), limit)
-            if literal is not None and literal.start() <= header:
+            if literal is not None and literal.start() <= blank_until(self.text, len(alone), limit):
                 return literal.end()
-            limit = min(limit, len(so_far))
-        elif literal is not None:
+            own = min(len(alone.rstrip()), limit)
+            return own if own > content_end else blank_until(self.text, content_end, min(limit, content_end + tail))
+        if literal is not None:
             return literal.end()
         return turn_end(self.text, content_end, limit, tail, stops=self.stops, opener=self.opener)
 
@@ -254,7 +268,8 @@ def _words(message: Message) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _flags(message: Message, learned: bool) -> set[bool]:
+def learned_flags(message: Message, learned: bool) -> set[bool]:
+    """Return what is said of the parts of a turn, learned or not: one of the two, or both."""
     content = message.get("content")
     if isinstance(content, list):
         return {part_flag(part, learned) for part in content} or {learned}
