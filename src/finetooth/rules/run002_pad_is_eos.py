@@ -103,6 +103,7 @@ class PadIsEos:
             "rules_run.pad_is_eos",
             values=values,
             help="rules_run.pad_is_eos_help" if free else "rules_run.pad_is_eos_help_position",
+            fixable=free is not None,
             because=Because(
                 code=cause,
                 key=f"rules_run.pad_is_eos_{cause.replace('-', '_')}",
@@ -158,4 +159,4 @@ def _free_token(facts: SetupFacts) -> str | None:
 
 
 # Not as a decorator: a tally is pickled between processes, by the name of its class.
-pad_is_eos = dataset_rule("RUN002", "pad-is-eos", severity="warning", never_exceeds="warning")(PadIsEos)
+pad_is_eos = dataset_rule("RUN002", "pad-is-eos", severity="warning", fix="safe", never_exceeds="warning")(PadIsEos)

@@ -11,7 +11,7 @@ from finetooth.rules.rule import Because, Hit, rule
 _SOURCES = ("text", "content", "template", "tokenizer")
 
 
-@rule("TOK001", "double-bos", severity="warning")
+@rule("TOK001", "double-bos", severity="warning", fix="safe")
 def double_bos(row: Row) -> Iterator[Hit]:
     """Find rows that begin with the BOS twice.
 
@@ -72,6 +72,7 @@ def double_bos(row: Row) -> Iterator[Hit]:
         because=Because(code=code, key=f"rules_tok.double_bos_{'_'.join(sources)}", values=values, evidence=evidence),
         first_token=0,
         end_token=2,
+        fixable=_remedy(sources) == "text" and row.record.text is not None,
         reproduction=() if "given" in sources else row.facts.reproduction(row.text[:24], add_special_tokens=bos.added),
     )
 

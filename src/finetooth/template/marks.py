@@ -104,7 +104,7 @@ class _Marker:
 
         A blank text stays as it is: a pair in it would turn `if message.content` around.
         """
-        text = "".join(piece.text for piece in pieces)
+        text = pieces[0].text if len(pieces) == 1 else "".join(piece.text for piece in pieces)
         core = text.strip()
         if not core:
             return text
@@ -261,14 +261,10 @@ class _Attribution:
         if not self.num_left:
             return None
         self.num_left -= 1
-        chosen = frozenset(indices)
         marker = _Marker(self.alphabet)
-        marked = [
-            place(self.template, marker, index, message, self.learned[index])
-            if index in chosen
-            else self.template.in_content_form(message)
-            for index, message in enumerate(self.messages)
-        ]
+        marked = [self.template.in_content_form(message) for message in self.messages]
+        for index in indices:
+            marked[index] = place(self.template, marker, index, self.messages[index], self.learned[index])
         try:
             return marker.read(self.render(marked), self.text)
         except TemplateError:
@@ -341,9 +337,12 @@ def _mark_part(marker: _Marker, index: int, part: Any, learned: bool, cut: _Cut)
 
 def _mark_text(marker: _Marker, index: int, pieces: Sequence[Piece], cut: _Cut) -> str:
     text = "".join(piece.text for piece in pieces)
+    segments = list(cut(text))
+    if len(segments) == 1:
+        return marker.wrap(pieces, index)
     marked: list[str] = []
     position = 0
-    for segment, is_words in cut(text):
+    for segment, is_words in segments:
         end = position + len(segment)
         marked.append(marker.wrap(_between(pieces, position, end), index) if is_words else segment)
         position = end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,9 @@ from finetooth.template.turns import ASSISTANT_ROLES, content_pieces, part_flag
 from finetooth.types import Message, Record, Span
 
 _PROBE = "finetooth probe"
+
+_EMPTY_THINKING = re.compile(r"\s*<think>\s*</think>")
+"""What templates put before an answer without thinking (Qwen 3)."""
 
 
 def conversation_text(template: ChatTemplate, record: Record) -> str:
@@ -69,13 +73,14 @@ def plain_turn_end(text: str, words: str, start: int, *, stops: Stops, opener: s
         opener: The special token that opens a user's turn.
     """
     core = words.strip()
-    first = blank_until(text, start, len(text))
+    thinking = _EMPTY_THINKING.match(text, start)
+    first = blank_until(text, thinking.end() if thinking else start, len(text))
     if not core or not text.startswith(core, first):
         return None
     content_end = first + len(core)
     stop = stops.match(text, content_end, len(text), opener=opener)
-    # Anything else may be a template's own: the answer `<` begins as `<think>` does.
-    if text[content_end : stop.start() if stop else len(text)].strip():
+    # Anything else may be a template's own: the answer `<` begins as `<tool_call>` does.
+    if not stops.is_bare(text[content_end : stop.start() if stop else len(text)]):
         return None
     return stop.end() if stop else min(content_end + len(words) - len(words.rstrip()), len(text))
 

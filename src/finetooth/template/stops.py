@@ -57,6 +57,13 @@ class Stops:
         """Return the first literal of the stop set in `text[start:end]`."""
         return self._stop_pattern.search(text, start, end) if self._stop_pattern is not None else None
 
+    def is_bare(self, text: str) -> bool:
+        """Return whether a text is white space, special tokens and control literals."""
+        if not text.strip():
+            return True
+        bare = CONTROL_LITERAL.sub("", text)
+        return not (self._special_pattern.sub("", bare) if self._special_pattern else bare).strip()
+
     def last_token(self, text: str) -> str | None:
         """Return the last stop literal, special token or control literal of a text."""
         patterns = (self._stop_pattern, self._special_pattern, CONTROL_LITERAL)
