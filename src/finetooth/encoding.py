@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 from finetooth.tokenizer import Tokenizer
 from finetooth.types import IGNORE_INDEX, Rendered, Span
@@ -25,8 +26,8 @@ class TokenRanges:
 
     def __init__(self, offsets: Offsets) -> None:
         self.offsets = offsets
-        self._starts = [start for start, _ in offsets]
-        self._ends = [end for _, end in offsets]
+        self._starts: list[int] = [*map(itemgetter(0), offsets)]
+        self._ends: list[int] = [*map(itemgetter(1), offsets)]
         self._sorted = self._starts == sorted(self._starts) and self._ends == sorted(self._ends)
 
     def overlapping(self, start: int, end: int) -> list[int]:

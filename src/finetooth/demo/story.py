@@ -1,4 +1,4 @@
-"""The story that `finetooth demo` tells: look at one dialogue, check all of them, mend what is at fault, check again."""
+"""The story that `finetooth demo` tells: look at one dialogue, check all, mend what is at fault, check again."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
                 notes.append(say("labels.roles_unknown"))
             whole = len(input_ids)
             input_ids, labels, offsets = cut(setup, max_length, input_ids, labels, offsets)
-            nothing = all(label == IGNORE_INDEX for label in labels)
+            nothing = labels.count(IGNORE_INDEX) == len(labels)
             if nothing and not notes:
                 notes.append(say("labels.nothing_supervised"))
             results.append(

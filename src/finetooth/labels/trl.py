@@ -118,7 +118,7 @@ class _Preparation:
             keep_start = self.setup.labels.truncation_mode == "keep_start"
             kept = slice(None, self.max_length) if keep_start else slice(-self.max_length, None)
             input_ids, labels, offsets = input_ids[kept], labels[kept], offsets[kept]
-            if all(label == IGNORE_INDEX for label in labels):
+            if labels.count(IGNORE_INDEX) == len(labels):
                 cut = "labels.dropped_by_trl" if whole > len(input_ids) else "labels.dropped_by_trl_whole"
                 dropped = say(cut, max_length=self.max_length)
         return self.setup.encoded(

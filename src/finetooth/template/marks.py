@@ -18,7 +18,7 @@ from typing import Any
 
 from finetooth.errors import TemplateError
 from finetooth.template.chat import REASONING_KEYS, ChatTemplate
-from finetooth.template.turns import ASSISTANT_ROLES, Piece, content_pieces, part_flag
+from finetooth.template.turns import ASSISTANT_ROLES, TURN_KEYS, Piece, content_pieces, part_flag
 from finetooth.types import Message
 
 _PLANES = (range(0x100000, 0x10FFFE), range(0xF0000, 0xFFFFE))
@@ -184,6 +184,49 @@ def _alphabet(text: str) -> range:
 
 def _any_of(alphabet: range) -> str:
     return f"[{chr(alphabet[0])}-{chr(alphabet[-1])}]"
+
+
+_TURNS_FOUND_PLAINLY = 8
+"""Messages up to which their words are looked for in each other; more are marked."""
+
+
+def attribute_plainly(
+    template: ChatTemplate, messages: Sequence[Message], text: str, learned: Sequence[bool]
+) -> Marked | None:
+    """Find where the words of each message stand by looking for them, where that cannot be wrong.
+
+    What the marks would tell, without rendering them: for the many conversations whose words stand in the text once
+    each. Words that the template itself may print, or that are part of another message's, are not looked for.
+
+    Returns:
+        What was found; `None` where the marks have to tell.
+    """
+    if len(messages) > _TURNS_FOUND_PLAINLY:
+        return None
+    contents: list[str] = []
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, str) or "</think>" in content or not _PLAIN_KEYS.issuperset(message):
+            return None
+        contents.append(content)
+    found: list[Found] = []
+    for index, content in enumerate(contents):
+        words = content.strip()
+        start = text.find(words) if words else -1
+        if start < 0 or text.find(words, start + 1) >= 0:
+            return None
+        if words in template.source or words.replace("\n", "\\n") in template.source:
+            return None
+        if any(words in other for place, other in enumerate(contents) if place != index):
+            return None
+        lead, tail = len(content) - len(content.lstrip()), len(content) - len(content.rstrip())
+        found.append(Found(start, start + len(words), Mark(index, learned[index], lead, tail), 0))
+    found.sort(key=lambda stretch: stretch.start)
+    return Marked(found=tuple(found))
+
+
+_PLAIN_KEYS = frozenset({"role", "content", *TURN_KEYS})
+"""Keys of a message that bring no words of their own into the text."""
 
 
 def attribute(

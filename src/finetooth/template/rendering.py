@@ -15,7 +15,7 @@ from finetooth.config import TrainOn
 from finetooth.errors import TemplateError
 from finetooth.messages import say
 from finetooth.template.chat import ChatTemplate
-from finetooth.template.marks import Marked, attribute
+from finetooth.template.marks import Marked, attribute, attribute_plainly
 from finetooth.template.spans import (
     ConversationSpans,
     conversation_text,
@@ -73,7 +73,13 @@ class Renderer:
             if span is not None:
                 return Rendered(text=text, spans=(span,))
         learned = learned_turns(messages, record.num_prompt_messages, self.train_on)
-        marked = attribute(template, messages, text, learned, tools=record.tools, variables=record.chat_template_kwargs)
+        marked = None
+        if not record.tools and not record.chat_template_kwargs:
+            marked = attribute_plainly(template, messages, text, learned)
+        if marked is None:
+            marked = attribute(
+                template, messages, text, learned, tools=record.tools, variables=record.chat_template_kwargs
+            )
         spans = ConversationSpans(
             template=template,
             record=record,

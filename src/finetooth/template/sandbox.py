@@ -338,7 +338,9 @@ def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -
     try:
         return _rendered(template, variables, spent), spent.generation
     except jinja2.exceptions.SecurityError as error:
-        raise TemplateError(say("template.unsafe", message=_brief(error)), where=name) from error
+        raise TemplateError(
+            say("template.unsafe", message=_brief(error)), where=name, help=say("template.limit_help")
+        ) from error
     except jinja2.exceptions.TemplateError as error:
         # Whose row it is is not known here; the caller adds the place.
         raise TemplateError(
