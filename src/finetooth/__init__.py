@@ -5,6 +5,7 @@
     finetooth.inspect("train.jsonl", model="my-model")                # which tokens are supervised
     finetooth.encode(rows, model="my-model")                          # ids, labels and ranges of rows
     finetooth.encode_dataset(dataset, tokenizer)                      # input_ids and labels for Trainer and TRL
+    finetooth.CompletionOnlyCollator("[/INST] ", tokenizer=tokenizer)  # labels made batch by batch
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from finetooth.config import CheckConfig, Config, DataConfig, LabelsConfig, TokenizerConfig
     from finetooth.errors import FinetoothError
     from finetooth.inspection import Inspection, inspect
+    from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
     from finetooth.records import read_records, records_of
     from finetooth.tokenizer import Tokenizer, load_tokenizer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE_INDEX",
     "CheckConfig",
+    "CompletionOnlyCollator",
     "Config",
     "DataConfig",
     "Encoded",
@@ -61,6 +64,7 @@ _HOMES = {
     "finetooth.config": ("CheckConfig", "Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
     "finetooth.errors": ("FinetoothError",),
     "finetooth.inspection": ("Inspection", "inspect"),
+    "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
     "finetooth.records": ("read_records", "records_of"),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
