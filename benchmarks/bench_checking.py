@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench_preparation import SHARED, best, rows
-from bench_streaming import write_rows
+from bench_streaming import peak_mib, write_rows
 
 from finetooth.demo import tokenizer_path
 
@@ -93,7 +93,7 @@ def memory(path: Path) -> None:
     start = time.perf_counter()
     setup = make_setup(str(tokenizer_path("supervised")))
     report = check_records(read_records([str(path)], DataConfig()), [setup], all_rules(), processes=os.cpu_count() or 1)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own = peak_mib()
     workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     seconds = time.perf_counter() - start
     print(

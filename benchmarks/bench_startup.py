@@ -2,7 +2,7 @@
 
 The median of several runs of each, in turns, so that a busy machine slows all alike.
 
-    python benchmarks/startup.py [--repeat 20]
+    python benchmarks/bench_startup.py [--repeat 20]
 """
 
 from __future__ import annotations

@@ -30,6 +30,16 @@ def write_rows(path: Path, count: int) -> None:
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
 
 
+def peak_mib() -> float:
+    """Return the most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would tell of the process that started this one, where that was larger.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def stream(path: Path) -> None:
     """Read and encode a file, and print what it took."""
     from finetooth.config import DataConfig
@@ -44,7 +54,7 @@ def stream(path: Path) -> None:
         rows += len(columns.ends)
         tokens += len(columns.input_ids)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     size = path.stat().st_size / 2**20
     print(f"{rows:>10,} {size:>9,.0f} {tokens:>13,} {seconds:>8.1f} {rows / seconds:>10,.0f} {peak:>9.0f}", flush=True)
 
