@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +68,33 @@ def test_rows_twice_over_give_the_same_shares() -> None:
     rows = faulty_rows()
     one, other = (finetooth.check(r, model=SPLIT, labels="trl") for r in (rows, rows + rows))
     assert summary(one.findings, counts=False) == summary(other.findings, counts=False)
+
+
+def _end(batch: Any, skip: bool) -> Any:
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "FEW", 20)
+    monkeypatch.setattr(checking, "_check_in_worker", _end)
+    with pytest.raises(FinetoothError, match="ended from outside"):
+        finetooth.check(faulty_rows(), model=SPLIT, labels="trl", processes=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the processes of Linux")
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps({"prompt": "a", "completion": "b c d " * 20}) + "\n") * 30_000, encoding="utf-8")
+    command = [sys.executable, "-m", "finetooth", "check", str(path), "--model", SPLIT, "--processes", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        until = time.monotonic() + 30
+        while not children.read_text() and parent.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert children.read_text()
+        parent.kill()
+        # The processes hold the other end of this pipe: it ends when the last of them does.
+        parent.communicate(timeout=30)
 
 
 def test_several_processes_find_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
+from multiprocessing.connection import wait
 from typing import Any
 
 from finetooth.config import DataConfig
@@ -322,6 +325,19 @@ _inherited: Checker | None = None
 """What the processes of a pool inherit: a fork copies it, and compiled templates cannot be sent."""
 
 
+def _end_with_parent() -> None:
+    """End this process as soon as its parent is gone: one that was killed cannot tell its pool to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def watch() -> None:
+            wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def _check_in_worker(batch: list[Record], skip: bool) -> _Result:
     assert _inherited is not None
     number, counted, errors = _check_batch(_inherited, batch, skip)
@@ -362,13 +378,17 @@ def _in_processes(
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     waiting: deque[Future[_Result]] = deque()
     try:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent) as pool:
             for batch in batches:
                 waiting.append(pool.submit(_check_in_worker, batch, skip))
                 if len(waiting) > 2 * processes:
                     yield _received(checker, waiting.popleft().result())
             while waiting:
                 yield _received(checker, waiting.popleft().result())
+    except BrokenProcessPool as error:
+        # Killed from outside, most often for want of memory: nothing that it was doing is known.
+        raise FinetoothError(say("check.process_ended"), help="--processes 1") from error
     finally:
         _inherited = None
         if before is None:

@@ -35,6 +35,13 @@ def test_a_row_without_labels_says_so(demo_model: str) -> None:
     assert "holds no labels" in one.notes[0]
 
 
+@pytest.mark.parametrize("column", ["completion_mask", "assistant_masks"])
+def test_labels_are_made_of_the_masks_of_a_preparation(demo_model: str, column: str) -> None:
+    one = encoded(demo_model, {"input_ids": [1, 5, 6], column: [0, 1, 1]})
+    assert one.labels == [IGNORE_INDEX, 5, 6]
+    assert column in one.notes[0]
+
+
 def test_padding_is_left_out_by_position(demo_model: str) -> None:
     row = {
         "input_ids": [2, 2, 1, 300, 2, 2],

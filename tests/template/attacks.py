@@ -106,9 +106,11 @@ ATTACKS: dict[str, dict[str, str]] = {
         "call": "{% macro m() %}{{ caller() }}{{ caller() }}{% endmacro %}"
         + _block_doubled("{% call m() %}{{ ns.x }}{% endcall %}"),
         "generation": _block_doubled("{% generation %}{{ ns.x }}{{ ns.x }}{% endgeneration %}"),
-        "block": _BIG + "{% block a %}{% for i in range(1000) %}{{ big }}{% endfor %}{% endblock %}{% set x = self.a() %}",
+        "block": _BIG
+        + "{% block a %}{% for i in range(1000) %}{{ big }}{% endfor %}{% endblock %}{% set x = self.a() %}",
         "output": "{% for i in range(100000) %}{{ 'x' * 60000 }}{% endfor %}",
-        "lists in a macro": "{% set l = ['x' * 1000000] %}{% macro m() %}{% for i in range(100000) %}{{ l }}{% endfor %}"
+        "lists in a macro": "{% set l = ['x' * 1000000] %}{% macro m() %}{% for i in range(100000) %}{{ l }}"
+        "{% endfor %}"
         "{% endmacro %}{{ m() }}",
         "center": "{{ 'x'.center(300000000) }}",
         "center of safe text": "{{ ('x'|safe).center(300000000)|length }}",
@@ -171,8 +173,8 @@ ATTACKS: dict[str, dict[str, str]] = {
         "join by name": "{{ range(60000)|join(d='y' * 60000)|length }}",
         "join of long texts": "{{ (['y' * 60000] * 60000)|join|length }}",
         "upper": "{{ ('ΐ' * 60000000)|upper|length }}",
-        "escape": "{{ (\"'\" * 60000000)|e|length }}",
-        "forceescape": "{{ (\"'\" * 60000000)|forceescape|length }}",
+        "escape": '{{ ("\'" * 60000000)|e|length }}',
+        "forceescape": '{{ ("\'" * 60000000)|forceescape|length }}',
         "urlencode": "{{ ('あ' * 60000000)|urlencode|length }}",
         "xmlattr": "{{ {'a': \"'\" * 60000000}|xmlattr|length }}",
         "tojson with an indentation": "{{ (range(100000)|list)|tojson(indent=60000)|length }}",
@@ -184,7 +186,8 @@ ATTACKS: dict[str, dict[str, str]] = {
         "batch filled by name": "{{ 'x'|batch(linecount=60000000, fill_with='y')|list|length }}",
         "list": "{{ ('あ' * 60000000)|list|length }}",
         "pprint": "{{ ('x ' * 3000000)|pprint|length }}",
-        "sort of long texts": "{% set b = 'X' * 60000000 %}{{ range(1000)|map('string')|map('replace', '1', b)|sort|length }}",
+        "sort of long texts": "{% set b = 'X' * 60000000 %}"
+        "{{ range(1000)|map('string')|map('replace', '1', b)|sort|length }}",
         "folded when compiled": "{{ 'x'|center(60000000) }}" * 20,
     },
     "lists": {
@@ -199,9 +202,11 @@ ATTACKS: dict[str, dict[str, str]] = {
         "* of itself": _doubled("[ns.x] * 2", then="{{ ns.x|string|length }}"),
         "+ of itself": _doubled("[ns.x] + [ns.x]", then="{{ ns.x|string|length }}"),
         "default of itself": _doubled("[none, none]|map('default', ns.x, true)|list", then="{{ ns.x|string|length }}"),
-        "varargs": "{% macro m(n) %}{% if n %}{{ m(n-1, varargs, varargs) }}{% else %}{{ varargs }}{% endif %}{% endmacro %}"
+        "varargs": "{% macro m(n) %}{% if n %}{{ m(n-1, varargs, varargs) }}{% else %}{{ varargs }}{% endif %}"
+        "{% endmacro %}"
         "{{ m(60, 'x', 'y') }}",
-        "kwargs": "{% macro m(n) %}{% if n %}{{ m(n-1, a=kwargs, b=kwargs) }}{% else %}{{ kwargs }}{% endif %}{% endmacro %}"
+        "kwargs": "{% macro m(n) %}{% if n %}{{ m(n-1, a=kwargs, b=kwargs) }}{% else %}{{ kwargs }}{% endif %}"
+        "{% endmacro %}"
         "{{ m(60, a='x', b='y') }}",
         "compared": "{% set ns = namespace(a='x', b='x') %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
         "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
@@ -209,7 +214,8 @@ ATTACKS: dict[str, dict[str, str]] = {
         "deep": "{% set ns = namespace(x=()) %}{% for i in range(100000) %}{% set ns.x = (ns.x, 1) %}{% endfor %}"
         "{{ ns.x in {} }}",
         "chain of cyclers": _many("{% set ns.x = cycler(ns.x, 'x' * 4000) %}"),
-        "many lists": "{% set ns = namespace(x=[]) %}{% for i in range(200) %}{% set ns.x = ns.x + ['x' * 50000000] %}"
+        "many lists": "{% set ns = namespace(x=[]) %}{% for i in range(200) %}"
+        "{% set ns.x = ns.x + ['x' * 50000000] %}"
         "{% endfor %}",
     },
 }

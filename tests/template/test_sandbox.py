@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import copy
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from finetooth.errors import TemplateError
-from finetooth.messages import set_language
-from finetooth.template import ChatTemplate, sandbox
-from tests.sources import ROOT
-from tests.template.attacks import ATTACKS
+from finetooth.template import ChatTemplate
+from finetooth.types import Message
 
-MESSAGES = [
+MESSAGES: list[Message] = [
     {"role": "system", "content": "Be brief & <kind>."},
     {"role": "user", "content": "  Où est la gare?\n"},
-    {"role": "assistant", "content": "「あちら」ですわ。", "tags": ["b", "A", "c", "A"], "n": 3, "map": {"b": 1, "a": None}},
+    {
+        "role": "assistant",
+        "content": "「あちら」ですわ。",
+        "tags": ["b", "A", "c", "A"],
+        "n": 3,
+        "map": {"b": 1, "a": None},
+    },
 ]
 
 
@@ -54,7 +53,8 @@ ALLOWED = {
     "filter block": "{% filter trim | upper %}  {{ messages[1].content }}  {% endfilter %}",
     "with": "{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ a is defined }}",
     "block": "{% block a %}x{{ messages|length }}{% endblock %}{{ self.a() }}",
-    "autoescape": "{% autoescape true %}{{ messages[0].content }}{{ messages[0].content ~ ('>'|safe) }}{% endautoescape %}{{ '<' }}",
+    "autoescape": "{% autoescape true %}{{ messages[0].content }}{{ messages[0].content ~ ('>'|safe) }}"
+    "{% endautoescape %}{{ '<' }}",
     "namespace": "{% set ns = namespace(a=1, self=2) %}{% for i in range(3) %}{% set ns.a = ns.a + i %}{% endfor %}"
     "{{ ns.a }}{{ ns.self }}{{ ns.b is defined }}{{ ns['a'] }}",
     "namespace of a mapping": "{% set ns = namespace({'items': 1}, get=2) %}{{ ns.items }}{{ ns.get }}",
@@ -62,7 +62,8 @@ ALLOWED = {
     "cycler": "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
     "joiner": "{% set j = joiner(', ') %}{% for i in range(3) %}{{ j() }}{{ i }}{% endfor %}",
     "strftime_now": "{{ strftime_now('%Y') }}{{ strftime_now('%d %b') }}{{ strftime_now('') }}",
-    "arithmetic": "{{ 1 + 2 * 3 - 4 }} {{ 7 // 2 }} {{ 7 / 2 }} {{ 7 % 4 }} {{ 2 ** 10 }} {{ -2 ** 2 }} {{ 1.5 + 1 }} {{ +3 }}",
+    "arithmetic": "{{ 1 + 2 * 3 - 4 }} {{ 7 // 2 }} {{ 7 / 2 }} {{ 7 % 4 }} {{ 2 ** 10 }} {{ -2 ** 2 }}"
+    " {{ 1.5 + 1 }} {{ +3 }}",
     "true is a number": "{{ true + 1 }}{{ 'a' * true }}{{ 3 * false }}",
     "negative power": "{{ 2 ** -1 }} {{ (-8) ** 3 }}",
     "text": "{{ 'a' + 'b' + 'c' }}{{ 'a' ~ 1 ~ none ~ [2] ~ 1.5 }}{{ 'ab' * 3 }}{{ 2 * 'ab' }}{{ 'ab' * -1 }}",
@@ -71,7 +72,8 @@ ALLOWED = {
     "{{ ([1] + [2])[-1] }}",
     "slices": "{{ 'abcdef'[1:4] }}{{ 'abcdef'[::-2] }}{{ messages[0].content[:5] }}{{ messages[-1]['tags'][1:] }}",
     "comparison": "{{ 1 < 2 <= 2 }}{{ 'a' in 'abc' }}{{ 'b' not in ['a'] }}{{ messages[0] == messages[0] }}" * 20,
-    "tests": "{{ x is defined }}{{ none is none }}{{ 3 is odd }}{{ 'a' is string }}{{ [] is iterable }}{{ {} is mapping }}"
+    "tests": "{{ x is defined }}{{ none is none }}{{ 3 is odd }}{{ 'a' is string }}{{ [] is iterable }}"
+    "{{ {} is mapping }}"
     "{{ 4 is divisibleby 2 }}{{ 1 is eq 1 }}{{ 'a' is in 'abc' }}{{ messages[0] is sameas messages[0] }}" * 10,
     "conditions": "{{ 'a' if messages else 'b' }}{{ '' or 'x' }}{{ not none }}{{ messages and 1 }}",
     "unpacking": "{% for a, b in [(1, 2), (3, 4)] %}{{ a }}{{ b }}{% endfor %}{% set c, d = 5, 6 %}{{ c }}{{ d }}",
@@ -84,38 +86,56 @@ ALLOWED = {
     "{{ 'xxaxx'.strip('x') }}{{ 'Ab'.upper() }}{{ 'Ab'.swapcase() }}{{ 'a'.center(5, '.') }}{{ '7'.zfill(3) }}"
     "{{ 'a'.ljust(3) }}|{{ 'a\\tb'.expandtabs(4) }}{{ 'a\\tb'.expandtabs(tabsize=2) }}{{ 'abc'.find('c') }}"
     "{{ 'abc'.partition('b') }}{{ 'abc'.startswith('a') }}{{ 'abc'.startswith(('x', 'a')) }}{{ 'abc'.count('b') }}"
-    "{{ 'abc'.removeprefix('a') }}{{ 'abc'.translate({97: 'X', 98: none}) }}{{ 'a'.isalpha() }}{{ 'é'.encode('utf-8') }}",
+    "{{ 'abc'.removeprefix('a') }}{{ 'abc'.translate({97: 'X', 98: none}) }}{{ 'a'.isalpha() }}"
+    "{{ 'é'.encode('utf-8') }}",
     "formats": "{{ '{} {1}'.replace('{1}', '{}').format('a', 2) }}{{ '{a:>5}|{b:.2f}'.format(a='x', b=1.5) }}"
     "{{ '{0[0]}{1.real}'.format(['q'], 3) }}{{ '{a}'.format_map({'a': 1}) }}{{ '{{}}{!r}'.format('x') }}"
     "{{ '{:{}}'.format('x', 4) }}|{{ '%s-%d-%05.1f-%%' % ('a', 2, 3) }}{{ '%(a)s' % {'a': 1} }}{{ '%s' % 'x' }}"
     "{{ '%*d' % (5, 3) }}{{ '%s %s'|format('a', 'b') }}{{ '%(k)s'|format(k=1) }}",
     "json": "{{ messages[2]|tojson }}{{ messages[2]|tojson(indent=2) }}{{ messages[2]|tojson(ensure_ascii=true) }}"
-    "{{ messages[2].map|tojson(separators=(',', ':'), sort_keys=true) }}{{ '<&>\\'' | tojson }}{{ [1, none, true]|tojson }}"
+    "{{ messages[2].map|tojson(separators=(',', ':'), sort_keys=true) }}{{ '<&>\\'' | tojson }}"
+    "{{ [1, none, true]|tojson }}"
     "{{ messages[2].map|tojson(indent='--') }}{{ [] | tojson(indent=4) }}{{ messages[2].map|tojson(indent=0) }}",
-    "filters on text": "{{ ' a '|trim }}{{ 'xax'|trim('x') }}{{ 'aB'|upper }}{{ 'aB'|lower }}{{ 'aB c'|title }}{{ 'aB'|capitalize }}"
-    "{{ 'aXb'|replace('X', '-') }}{{ 'aXbX'|replace('X', '-', 1) }}{{ 1|replace(1, 2) }}{{ 'a\\nb'|indent }}{{ 'a\\nb'|indent(2, true) }}"
-    "{{ 'a\\n\\nb'|indent('> ', blank=true) }}{{ 'a'|center(5) }}|{{ '<a>'|e }}{{ '<a>'|escape|e }}{{ '<a>'|safe|forceescape }}"
+    "filters on text": "{{ ' a '|trim }}{{ 'xax'|trim('x') }}{{ 'aB'|upper }}{{ 'aB'|lower }}{{ 'aB c'|title }}"
+    "{{ 'aB'|capitalize }}"
+    "{{ 'aXb'|replace('X', '-') }}{{ 'aXbX'|replace('X', '-', 1) }}{{ 1|replace(1, 2) }}{{ 'a\\nb'|indent }}"
+    "{{ 'a\\nb'|indent(2, true) }}"
+    "{{ 'a\\n\\nb'|indent('> ', blank=true) }}{{ 'a'|center(5) }}|{{ '<a>'|e }}{{ '<a>'|escape|e }}"
+    "{{ '<a>'|safe|forceescape }}"
     "{{ 'a b c'|wordcount }}{{ 'a b c d'|wordwrap(3) }}{{ 'long words here'|truncate(9) }}{{ '<b>x</b>'|striptags }}"
     "{{ 'a b&c'|urlencode }}{{ {'a': 'b c'}|urlencode }}{{ {'a': '<'}|xmlattr }}{{ 'see http://x.org'|urlize }}"
-    "{{ 3|string }}{{ 'abc'|reverse }}{{ 'abc'|length }}{{ 'abc'|first }}{{ 'abc'|last }}{{ 'abc'|list }}{{ 'abc'|count }}",
-    "filters on numbers": "{{ '12'|int }}{{ 'x'|int }}{{ 'x'|int(5) }}{{ 'ff'|int(base=16) }}{{ '1.5'|float }}{{ 3.7|int }}{{ -3|abs }}"
-    "{{ 3.14159|round(2) }}{{ 2.5|round(0, 'ceil') }}{{ 1234567|filesizeformat }}{{ none|int }}{{ 2.1|round(method='floor') }}",
-    "filters on lists": "{{ [3, 1, 2]|sort }}{{ messages[2].tags|sort }}{{ messages[2].tags|sort(case_sensitive=true) }}"
+    "{{ 3|string }}{{ 'abc'|reverse }}{{ 'abc'|length }}{{ 'abc'|first }}{{ 'abc'|last }}{{ 'abc'|list }}"
+    "{{ 'abc'|count }}",
+    "filters on numbers": "{{ '12'|int }}{{ 'x'|int }}{{ 'x'|int(5) }}{{ 'ff'|int(base=16) }}{{ '1.5'|float }}"
+    "{{ 3.7|int }}{{ -3|abs }}"
+    "{{ 3.14159|round(2) }}{{ 2.5|round(0, 'ceil') }}{{ 1234567|filesizeformat }}{{ none|int }}"
+    "{{ 2.1|round(method='floor') }}",
+    "filters on lists": "{{ [3, 1, 2]|sort }}{{ messages[2].tags|sort }}"
+    "{{ messages[2].tags|sort(case_sensitive=true) }}"
     "{{ messages|sort(attribute='role', reverse=true)|map(attribute='role')|list }}{{ messages[2].tags|unique|list }}"
-    "{{ [1, 2, 3]|sum }}{{ messages|sum(attribute='n') if false }}{{ [[1], [2]]|sum(start=[]) }}{{ [1, 2]|sum(start=0.5) }}"
-    "{{ [1, 2, 3]|max }}{{ ['b', 'A']|min }}{{ [1, 2, 3]|batch(2)|list }}{{ [1, 2, 3]|batch(2, 'x')|list }}{{ [1, 2, 3]|slice(2)|list }}"
-    "{{ [1, 2, 3]|slice(2, 'x')|list }}{{ [1, 2]|join }}{{ [1, 2]|join(', ') }}{{ messages|join(' ', attribute='role') }}"
+    "{{ [1, 2, 3]|sum }}{{ messages|sum(attribute='n') if false }}{{ [[1], [2]]|sum(start=[]) }}"
+    "{{ [1, 2]|sum(start=0.5) }}"
+    "{{ [1, 2, 3]|max }}{{ ['b', 'A']|min }}{{ [1, 2, 3]|batch(2)|list }}{{ [1, 2, 3]|batch(2, 'x')|list }}"
+    "{{ [1, 2, 3]|slice(2)|list }}"
+    "{{ [1, 2, 3]|slice(2, 'x')|list }}{{ [1, 2]|join }}{{ [1, 2]|join(', ') }}"
+    "{{ messages|join(' ', attribute='role') }}"
     "{{ ['<', '>'|safe]|join('&') }}{{ [1, none]|join(d='-') }}{{ [1, 2]|reverse|list }}",
-    "selection": "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}{{ messages|rejectattr('n')|list|length }}"
-    "{{ messages|selectattr('n', 'defined')|map(attribute='role')|first }}{{ [1, 2, 3]|select('odd')|list }}{{ [0, 1]|reject|list }}"
+    "selection": "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
+    "{{ messages|rejectattr('n')|list|length }}"
+    "{{ messages|selectattr('n', 'defined')|map(attribute='role')|first }}{{ [1, 2, 3]|select('odd')|list }}"
+    "{{ [0, 1]|reject|list }}"
     "{{ messages|map(attribute='n', default='?')|list }}{{ ['a ', 'b']|map('trim')|map('upper')|join('+') }}"
-    "{{ ['a', 'b']|map('replace', 'a', 'x')|list }}{{ [1, 2]|select('in', [2])|list }}{{ []|select|first is defined }}",
-    "groups": "{% for r, ms in messages|groupby('role') %}{{ r }}{{ ms|length }}{% endfor %}{{ messages[2].map|dictsort }}"
-    "{{ messages[2].map|items|list }}{% for k, v in {'a': 1}|items %}{{ k }}{{ v }}{% endfor %}{{ nothing|items|list }}",
+    "{{ ['a', 'b']|map('replace', 'a', 'x')|list }}{{ [1, 2]|select('in', [2])|list }}"
+    "{{ []|select|first is defined }}",
+    "groups": "{% for r, ms in messages|groupby('role') %}{{ r }}{{ ms|length }}{% endfor %}"
+    "{{ messages[2].map|dictsort }}"
+    "{{ messages[2].map|items|list }}{% for k, v in {'a': 1}|items %}{{ k }}{{ v }}{% endfor %}"
+    "{{ nothing|items|list }}",
     "defaults": "{{ nothing|default('x') }}{{ ''|default('x', true) }}{{ ''|d('x') }}{{ messages[0]|attr('role') }}",
     "pprint": "{{ messages[2].map|pprint }}",
     "undefined prints nothing": "<{{ nothing }}{{ messages[0].nothing }}{{ messages[9] }}>",
-    "white space": "a\n{% if true %}\n  b\n  {%- if true %} c {% endif -%}\n{% endif %}\n{# note #}\nd\n  {{- 'e' }}\n\n",
+    "white space": "a\n{% if true %}\n  b\n  {%- if true %} c {% endif -%}\n{% endif %}"
+    "\n{# note #}\nd\n  {{- 'e' }}\n\n",
     "line statements are text": "# for x in y\n## note",
     "raw": "{% raw %}{{ x }}{% endraw %}",
     "private-use and astral characters": "{{ '\U00100000🍚'|tojson }}{{ '🍚'|upper }}{{ '𠮷'|length }}",
@@ -198,7 +218,8 @@ GENERATION = {
     "{% for x in messages %}{{ m(x) }}{% endfor %}",
     "in a set block": "a{% set x %}b{% generation %}c{% endgeneration %}{% endset %}{{ x }}",
     "empty": "a{% generation %}{% endgeneration %}b{% generation %}{{ '' }}{% endgeneration %}",
-    "with a loop inside": "x{% generation %}{% for m in messages %}{{ loop.index }}{{ m.role }}{% endfor %}{% endgeneration %}",
+    "with a loop inside": "x{% generation %}{% for m in messages %}{{ loop.index }}{{ m.role }}{% endfor %}"
+    "{% endgeneration %}",
     "with variables": "{% set x = 1 %}{% generation %}{% set y = 2 %}{{ x + y }}{% endgeneration %}{{ y is defined }}",
     "beside output that is not text": "{{ [1, 2] }}{{ 3.5 }}{% generation %}{{ none }}{{ 4 }}{% endgeneration %}",
 }
@@ -254,7 +275,11 @@ INTERNALS = {
 def test_pythons_internals_cannot_be_reached(name: str) -> None:
     error = error_of(INTERNALS[name])
     assert isinstance(error.__cause__, Exception)
-    assert "unsafe" in str(error.__cause__) or "undefined" in str(error.__cause__) or "no attribute" in str(error.__cause__)
+    assert (
+        "unsafe" in str(error.__cause__)
+        or "undefined" in str(error.__cause__)
+        or "no attribute" in str(error.__cause__)
+    )
 
 
 MUTATIONS = [
@@ -298,85 +323,7 @@ def test_a_namespace_does_not_print_what_it_holds() -> None:
     assert render("{{ namespace(secret=1) }}") == "<Namespace>"
 
 
-# What it ends.
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on memory and forks are POSIX's")
-@pytest.mark.parametrize("group", ATTACKS)
-def test_no_template_runs_for_ever_or_takes_all_memory(group: str) -> None:
-    command = [sys.executable, "-m", "tests.template.attacks", group]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    outcomes = dict(json.loads(line) for line in process.stdout.splitlines())
-    assert list(outcomes) == list(ATTACKS[group]), process.stderr
-    # A MemoryError is caught as well, but then it was the process's limit that ended the template, not ours.
-    ours = ("LimitReachedError", "OverflowError", "RecursionError", "SecurityError")
-    assert {name: end for name, end in outcomes.items() if end not in [f"TemplateError from {one}" for one in ours]} == {}
-
-
-ENDLESS = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
-
-
-def test_the_limit_of_time_is_an_error_with_place_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.05)
-    error = error_of(ENDLESS)
-    assert error.what == "the template runs for more than 0.05 seconds"
-    assert error.where == "t.jinja"
-    assert error.help and "--template" in error.help
-
-
-def test_the_limit_of_time_holds_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.05)
-    template = ChatTemplate(ENDLESS, name="t")
-    ends: list[Any] = []
-
-    def work() -> None:
-        try:
-            ends.append(template.render([]))
-        except TemplateError as error:
-            ends.append(error.what)
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert ends == ["the template runs for more than 0.05 seconds"] * 2
-
-
-def test_threads_that_render_one_template_do_not_share_what_they_have_spent() -> None:
-    template = ChatTemplate(GENERATION["plain"], name="t")
-    expected = template.render_with_generation(MESSAGES)
-    results: list[Any] = []
-
-    def work() -> None:
-        results.extend(template.render_with_generation(MESSAGES) for _ in range(50))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [expected] * 200
-
-
-def test_a_rendering_may_render_another() -> None:
-    """A template's own data may be rendered by another template meanwhile, as where rendering is lazy."""
-    inner = ChatTemplate("{% generation %}inner{% endgeneration %}", name="inner")
-
-    class Late(dict[str, Any]):
-        def __missing__(self, key: str) -> str:
-            return inner.render([])
-
-    source = "a{% generation %}{{ x['late'] }}{% endgeneration %}"
-    text, blocks = ChatTemplate(source, name="outer").render_with_generation([], variables={"x": Late()})
-    assert (text, blocks) == ("ainner", [(1, 6)])
-
-
-def test_a_long_conversation_is_within_the_limits() -> None:
-    messages = [{"role": ("user", "assistant")[index % 2], "content": "word " * 2000} for index in range(1000)]
-    source = "{% set ns = namespace(s='') %}{% for m in messages %}{{ '<' + m.role + '>' + m.content|trim + '\\n' }}{% endfor %}"
-    text = ChatTemplate(source, name="t").render(messages)
-    assert len(text) == sum(len(f"<{m['role']}>{m['content'].strip()}\n") for m in messages)
+# What it says.
 
 
 @pytest.mark.parametrize(
@@ -420,27 +367,3 @@ def test_an_error_of_a_rendering_leaves_its_place_to_the_row(source: str, what: 
     assert error.what.startswith(what)
     assert error.where is None
     assert error.help and "--skip-broken" in error.help
-
-
-def test_limits_speak_japanese() -> None:
-    set_language("ja")
-    assert error_of("{{ 'x' * 300000000 }}").what == "テンプレートの出力が 67,108,864 文字を超えました"
-
-
-@pytest.mark.parametrize(
-    ("source", "make"),
-    [
-        ("{{ a + a }}", lambda n: {"a": "x" * n}),
-        ("{{ a ~ a }}", lambda n: {"a": "x" * n}),
-        ("{{ a }}{{ a }}", lambda n: {"a": "x" * n}),
-        ("{{ a|join }}", lambda n: {"a": ["x" * n, "y" * n]}),
-    ],
-)
-def test_the_limit_is_on_the_text_and_not_on_its_parts(
-    source: str, make: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from finetooth.template import budget
-
-    monkeypatch.setattr(budget, "MAX_CHARACTERS", 2000)
-    assert len(render(source, **make(900))) == 1800
-    assert error_of(source, **make(1001)).what == "the template makes a text of more than 2,000 characters"

@@ -13,7 +13,7 @@ from finetooth.labels.cutting import cut
 from finetooth.labels.setup import Labeller, Setup
 from finetooth.messages import say
 from finetooth.tokenizer import Tokenizer
-from finetooth.types import Encoded, Record, Span
+from finetooth.types import IGNORE_INDEX, Encoded, Record, Span
 
 
 def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
@@ -36,8 +36,10 @@ def _label(setup: Setup, record: Record, max_length: int | None, roles: bool) ->
     notes = []
     input_ids, labels = record.input_ids, record.labels
     if labels is None:
-        labels = list(input_ids)
-        notes.append(say("labels.no_labels_column"))
+        labels, columns = _masked(record, input_ids)
+        notes.append(
+            say("labels.from_masks", columns=", ".join(columns)) if columns else say("labels.no_labels_column")
+        )
     if record.attention_mask is not None and 0 in record.attention_mask:
         # Padding is no part of the row; what a collator made of it is seen in its labels alone.
         seen = [i for i, attended in enumerate(record.attention_mask) if attended]
@@ -63,6 +65,17 @@ def _label(setup: Setup, record: Record, max_length: int | None, roles: bool) ->
         num_cut=whole - len(input_ids),
         notes=notes,
     )
+
+
+def _masked(record: Record, input_ids: Sequence[int]) -> tuple[list[int], list[str]]:
+    """Return labels by the mask columns that SFTTrainer's preparation leaves, and the columns that were read."""
+    labels, columns = list(input_ids), []
+    for column in ("completion_mask", "assistant_masks"):
+        mask = record.row.get(column)
+        if isinstance(mask, Sequence) and len(mask) == len(input_ids):
+            columns.append(column)
+            labels = [label if kept else IGNORE_INDEX for label, kept in zip(labels, mask, strict=True)]
+    return labels, columns
 
 
 def text_of(tokenizer: Tokenizer, input_ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from finetooth.rules.contents import Part, excerpt, parts_of, place_in_text, reproduction
 from finetooth.rules.row import Row
 from finetooth.rules.rule import Because, Hit, rule
-from finetooth.rules.slots import Slot, blank_slots, unfilled_slots
+from finetooth.rules.slots import Slot, blank_slots, speaks_of_templates, unfilled_slots
 
 _ANSWER_MARKS = (
     "[/INST]",
@@ -56,8 +56,10 @@ def blank_slot(row: Row) -> Iterator[Hit]:
     """
     for part in parts_of(row):
         if part.is_answer:
-            for slot in unfilled_slots(part.text, is_prompt=False)[:1]:
-                yield _hit(row, part, slot, "answer")
+            slots = unfilled_slots(part.text, is_prompt=False)[:1]
+            # An answer about templates may not say so itself: the question does.
+            if slots and not any(speaks_of_templates(other.text) for other in parts_of(row) if not other.is_answer):
+                yield _hit(row, part, slots[0], "answer")
             continue
         if part.role == "tool":
             continue  # a program's output, which nobody fills in

@@ -21,6 +21,7 @@ def absent_eos(row: Row) -> Iterator[Hit]:
     - `nobody-appends`: neither the text, nor the chat template, nor the tokenizer puts one there;
     - `add-eos-ignored`: `add_eos_token` is true in tokenizer_config.json, and the tokenizer's post-processor, which
       decides, does not add one;
+    - `no-eos`: the set-up has no stop token at all that could be appended (told with TOK012);
     - `last-turn-only`: the last answer has one, an earlier one has none (a warning);
     - `SEQ001`: a limit of length cut it off (a warning, told with SEQ001).
 
@@ -61,15 +62,18 @@ def _absent(row: Row, ending: Ending, turn: int | None) -> Hit:
     evidence = dict(ending.evidence)
     facts = row.facts
     conversation = row.record.messages is not None and facts.template is not None
+    # Where the tokenizer declares no EOS, generation_config.json or config.json may still name a stop id.
+    eos_id = facts.tokenizer.eos_id if facts.tokenizer.eos_id is not None else min(facts.stop_ids, default=None)
     values: dict[str, Any] = {
-        "eos": facts.tokenizer.eos_token,
-        "eos_id": facts.tokenizer.eos_id,
+        "eos": facts.tokenizer.piece(eos_id) if eos_id is not None else "",
+        "eos_id": eos_id,
         "file": evidence.get("file"),
         "template": facts.template.name if facts.template is not None else "",
         "turn": turn,
     }
-    cause = ending.cause
+    cause = ending.cause if facts.stop_ids else "no-eos"
     key = {
+        "no-eos": "rules_lab.absent_eos_none",
         "add-eos-ignored": "rules_lab.absent_eos_flag",
         "last-turn-only": "rules_lab.absent_eos_last_only",
         "nobody-appends": "rules_lab.absent_eos_template" if conversation else "rules_lab.absent_eos_text",
@@ -80,12 +84,18 @@ def _absent(row: Row, ending: Ending, turn: int | None) -> Hit:
     return Hit(
         "rules_lab.absent_eos" if turn is None else "rules_lab.absent_eos_turn",
         values=values,
-        help="rules_lab.absent_eos_template_help" if conversation else "rules_lab.absent_eos_help",
+        help="rules_lab.absent_eos_none_help"
+        if cause == "no-eos"
+        else "rules_lab.absent_eos_template_help"
+        if conversation
+        else "rules_lab.absent_eos_help",
         because=Because(code=cause, key=key, values=values, evidence=evidence),
         first_token=at,
         end_token=ending.first_token,
         severity=None if turn is None else "warning",
-        fixable=cause in ("nobody-appends", "add-eos-ignored") and not conversation,
+        # Ids that other software made are its own to make again, and rows end in the EOS that the tokenizer declares.
+        fixable=cause in ("nobody-appends", "add-eos-ignored")
+        and not (conversation or facts.way == "as-is" or facts.tokenizer.eos_id is None),
         reproduction=facts.reproduction(row.text[-8:], add_special_tokens=True) if not conversation else (),
     )
 

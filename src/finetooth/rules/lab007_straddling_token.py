@@ -51,7 +51,10 @@ def straddling_token(row: Row) -> Iterator[Hit]:
         yield Hit(
             "rules_lab.straddling_token",
             values=values,
-            help="rules_lab.straddling_token_help",
+            # Where the answer's part alone is white space, that moves, and no words do: `:` and a newline.
+            help="rules_lab.straddling_token_back_help"
+            if after.isspace() and cause == "merge"
+            else "rules_lab.straddling_token_help",
             because=Because(
                 code=cause,
                 key="rules_lab.straddling_token_space" if cause == "space" else "rules_lab.straddling_token_merge",

@@ -17,8 +17,9 @@ def repeated_eos(row: Row) -> Iterator[Hit]:
     ## What it does
     Looks at what stands before and after the terminator of the last answer. A second stop token that is learned, with
     only white space between, is reported. Causes: `both-add` (they touch: the data or the template spells one, and the
-    trainer or the template adds another) and `newline` (white space after the first one hid it from the test "does the
-    text end in the EOS?").
+    trainer or the template adds another), `newline` (white space after the first one hid it from the test "does the
+    text end in the EOS?"), and `template` (the template prints both, as Phi-3's does; for information where they are
+    two tokens, since inference stops at the first).
 
     ## Why it is bad
     The second token is learned as what follows the end. Where inference stops at the first one nothing shows; where a
@@ -41,30 +42,43 @@ def repeated_eos(row: Row) -> Iterator[Hit]:
     if ending.branch not in ("stops", "not-in-stop-set", *SPLIT):
         return
     # Pieces that a stop token follows are LAB001's matter.
+    literals: list[str] = []
     first, second = ending.first_token, None if ending.branch in SPLIT else _stop_after(row, ending.end_token)
     if second is None:
         found = _two_in_text(row)
         if found is None:
             return
-        first, second = found
+        first, second, *literals = found
     facts = row.facts
     ids = row.input_ids[first : second + 1]
     between = row.text[row.offsets[first][1] : row.offsets[second][0]]
     newline = bool(between) and between.isspace()
-    values = {"first": facts.tokenizer.piece(ids[0]), "second": facts.tokenizer.piece(ids[-1])}
+    cause = "template" if _both_printed(row, first, second) else "newline" if newline else "both-add"
+    template = facts.template.name if facts.template is not None else ""
+    # Of a terminator in pieces the first piece says nothing.
+    shown = literals or [facts.tokenizer.piece(ids[0]), facts.tokenizer.piece(ids[-1])]
+    values = {"first": shown[0], "second": shown[1], "template": template}
     yield Hit(
         "rules_lab.repeated_eos",
         values=values,
-        help="rules_lab.repeated_eos_help",
+        help="rules_lab.repeated_eos_template_help" if cause == "template" else "rules_lab.repeated_eos_help",
         because=Because(
-            code="newline" if newline else "both-add",
-            key="rules_lab.repeated_eos_newline" if newline else "rules_lab.repeated_eos_both",
+            code=cause,
+            key=f"rules_lab.repeated_eos_{cause.replace('-add', '')}",
+            values=values,
             evidence={"ids": ids, "pieces": facts.pieces(ids), "between": between},
         ),
         first_token=first,
         end_token=second + 1,
+        severity="info" if cause == "template" and ids[0] != ids[-1] else None,
         fixable=_is_spelled(row),
     )
+
+
+def _both_printed(row: Row, first: int, second: int) -> bool:
+    """Return whether two terminators both stand in the text of a conversation, and neither in its words."""
+    in_text = all(row.offsets[index][1] > row.offsets[index][0] for index in (first, second))
+    return row.record.messages is not None and row.facts.template is not None and in_text and not _is_spelled(row)
 
 
 def _is_spelled(row: Row) -> bool:
@@ -88,8 +102,8 @@ def _stop_after(row: Row, index: int) -> int | None:
     return None
 
 
-def _two_in_text(row: Row) -> tuple[int, int] | None:
-    """Return the first token of each of two stop literals at the end of an answer's text."""
+def _two_in_text(row: Row) -> tuple[int, int, str, str] | None:
+    """Return the first token of each of two stop literals at the end of an answer's text, and the literals."""
     answer = ending_of(row).answer
     last = terminator_of(row, answer)
     if last is None:
@@ -102,4 +116,4 @@ def _two_in_text(row: Row) -> tuple[int, int] | None:
     first = row.tokens_in(end - len(literal), end)[0]
     second = row.tokens_in(last[1], last[2])[0]
     learned = row.labels[first] != IGNORE_INDEX and row.labels[second] != IGNORE_INDEX
-    return (first, second) if learned and first < second else None
+    return (first, second, literal, last[0]) if learned and first < second else None

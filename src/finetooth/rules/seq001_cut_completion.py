@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from finetooth.encoding import tokens_in
+from finetooth.rules.endings import ending_of
 from finetooth.rules.facts import SetupFacts
 from finetooth.rules.row import Row
 from finetooth.rules.rule import Because, Hit, dataset_rule
@@ -34,6 +35,12 @@ class _Counts:
     views: list[str] = field(default_factory=list)
     kept: int = 0
     """The length of the first row that was cut."""
+    num_forged: int = 0
+    """Rows that were encoded elsewhere and end in a stop token, where their own source goes on."""
+    forged_places: list[Place] = field(default_factory=list)
+    forged_views: list[str] = field(default_factory=list)
+    goes_on: str = ""
+    """How the source of the first of these goes on."""
 
 
 class CutCompletion:
@@ -46,7 +53,8 @@ class CutCompletion:
     not count; nor does a cut at the start (`truncation_mode: keep_end`) that leaves the last answer whole.
 
     Causes: `stated-limit` (`labels.max_length` was set) and `hidden-default` (nobody set one, and the trainer has its
-    own: 1024 tokens for TRL 1.16's SFTTrainer).
+    own: 1024 tokens for TRL 1.16's SFTTrainer). `forged-end`: a row of ids ends in a stop token, and the text that
+    it was made from, which it still holds, goes on: it was cut elsewhere, and an end was put there. An error.
 
     A warning; an error where 5% of the rows or more lose a part or all. That share is a choice of ours; the published
     cache in Sources has 2%.
@@ -79,6 +87,7 @@ class CutCompletion:
         counts = self.counts
         counts.num_rows += 1
         num_cut = row.encoded.num_cut
+        self._look_for_forged_end(row)
         if not num_cut:
             counts.num_learned += sum(answer.end_token - answer.first_token for answer in row.answers) or len(
                 row.supervised
@@ -110,6 +119,27 @@ class CutCompletion:
             )
             counts.views.append(row.view(max(0, last - 1), last))
 
+    def _look_for_forged_end(self, row: Row) -> None:
+        counts, ending = self.counts, ending_of(row)
+        if ending.branch != "forged" or ending.cause != "SEQ002":
+            return
+        counts.num_forged += 1
+        counts.goes_on = counts.goes_on or str(ending.evidence["source_goes_on"])
+        if len(counts.forged_places) < _PLACES:
+            first, last = ending.first_token, ending.end_token
+            start, end = row.characters_of(first, last)
+            counts.forged_places.append(
+                Place(
+                    record=row.record.index,
+                    where=row.record.where,
+                    start=start,
+                    end=end,
+                    first_token=first,
+                    end_token=last,
+                )
+            )
+            counts.forged_views.append(row.view(first, last))
+
     def merge(self, other: CutCompletion) -> None:
         """Take in what was counted over later records."""
         mine, theirs = self.counts, other.counts
@@ -123,10 +153,28 @@ class CutCompletion:
         mine.num_lost += theirs.num_lost
         mine.longest = max(mine.longest, theirs.longest)
         mine.kept = mine.kept or theirs.kept
+        missing = _PLACES - len(mine.forged_places)
+        mine.forged_places += theirs.forged_places[:missing]
+        mine.forged_views += theirs.forged_views[:missing]
+        mine.num_forged += theirs.num_forged
+        mine.goes_on = mine.goes_on or theirs.goes_on
 
     def hits(self, facts: SetupFacts) -> Iterator[Hit]:
         """Judge, once all records are counted."""
         counts = self.counts
+        if counts.num_forged:
+            yield Hit(
+                "rules_seq.forged_end",
+                {"count": counts.num_forged, "places": counts.forged_places, "views": counts.forged_views},
+                help="rules_seq.forged_end_help",
+                because=Because(
+                    code="forged-end",
+                    key="rules_seq.forged_end_because",
+                    values={"goes_on": counts.goes_on},
+                    evidence={"source_goes_on": counts.goes_on},
+                ),
+                severity="error",
+            )
         count = counts.num_end + counts.num_all
         if not count:
             return

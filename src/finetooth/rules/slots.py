@@ -37,7 +37,8 @@ _ANGLE = re.compile(
 
 _ABOUT_TEMPLATES = re.compile(
     r"templat|placeholder|jinja|mustache|handlebars|\bvue\b|angular|django|ansible|liquid|\bhelm\b|f-string|printf"
-    r"|format string|\.format|interpolat|regex|latex|テンプレ|プレースホルダ|雛形|ひな形|正規表現|変数",
+    r"|format string|\.format|interpolat|regex|latex|\bbash\b|\bshell\b|environment variable"
+    r"|テンプレ|プレースホルダ|雛形|ひな形|正規表現|変数",
     re.IGNORECASE,
 )
 _CODE_LINE = re.compile(
@@ -77,7 +78,7 @@ def unfilled_slots(text: str, *, is_prompt: bool) -> list[Slot]:
         patterns.append(_PLACEHOLDER)
     if is_prompt and "<" in text:
         patterns.append(_ANGLE)
-    if not any(pattern.search(text) for pattern in patterns) or _ABOUT_TEMPLATES.search(text):
+    if not any(pattern.search(text) for pattern in patterns) or speaks_of_templates(text):
         return []
     words = without_code(text)
     return [
@@ -86,6 +87,11 @@ def unfilled_slots(text: str, *, is_prompt: bool) -> list[Slot]:
         for match in pattern.finditer(words)
         if not _is_code(words, match)
     ]
+
+
+def speaks_of_templates(text: str) -> bool:
+    """Return whether a text is about templates, so that what looks like a slot is quoted."""
+    return _ABOUT_TEMPLATES.search(text) is not None
 
 
 def _is_code(text: str, match: re.Match[str]) -> bool:

@@ -59,6 +59,7 @@ def _hit(
     values: Mapping[str, Any],
     evidence: Mapping[str, Any],
     severity: Severity | None = None,
+    folded_under: str | None = None,
 ) -> Hit:
     return Hit(
         f"rules_tok.special_map_{cause.replace('-', '_')}",
@@ -71,6 +72,7 @@ def _hit(
             evidence={**evidence, "file": values["file"]},
         ),
         severity=severity,
+        folded_under=folded_under,
         where=str(values["file"]),
         reproduction=_reproduction(facts, str(values["file"]), str(values.get("key", "eos_token"))),
     )
@@ -104,9 +106,8 @@ def _missing_eos(facts: SetupFacts) -> Iterator[Hit]:
     if facts.tokenizer.eos_token is not None or facts.stop_ids:
         return
     file = str(facts.files.directory / "tokenizer_config.json") if facts.files is not None else facts.tokenizer.name
-    yield _hit(
-        facts, "no-eos", {"file": file}, {"special_tokens": dict(facts.tokenizer.special_tokens), "stop_ids": []}
-    )
+    evidence = {"special_tokens": dict(facts.tokenizer.special_tokens), "stop_ids": []}
+    yield _hit(facts, "no-eos", {"file": file}, evidence, folded_under="LAB003")
 
 
 def _bos_is_eos(facts: SetupFacts) -> Iterator[Hit]:

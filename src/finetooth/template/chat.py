@@ -82,8 +82,10 @@ class ChatTemplate:
         forms: tuple[tuple[Literal["string", "parts"], Any], ...] = (("string", _PROBE), ("parts", parts))
         for form, content in forms:
             try:
-                # A template that loops over a string's characters prints them apart, or nothing.
-                if _PROBE in self.render([{"role": "user", "content": content}]):
+                text = self.render([{"role": "user", "content": content}])
+                # A template that loops over a string's characters prints them apart, or nothing; one that takes a
+                # string prints a list as Python writes it.
+                if _PROBE in text and f"'{_PROBE}'" not in text:
                     return form
             except TemplateError:
                 continue

@@ -14,8 +14,9 @@ from functools import cached_property
 from finetooth.config import TrainOn
 from finetooth.errors import TemplateError
 from finetooth.messages import say
+from finetooth.template.attribution import attribute, attribute_plainly
 from finetooth.template.chat import ChatTemplate
-from finetooth.template.marks import Marked, attribute, attribute_plainly
+from finetooth.template.marks import Marked
 from finetooth.template.spans import (
     ConversationSpans,
     conversation_text,
@@ -196,14 +197,16 @@ def _notes(messages: Sequence[Message], marked: Marked, spans: Sequence[Span]) -
     unclear: set[int] = set()
     for index, message in enumerate(messages):
         values = {"index": index, "role": message.get("role", "")}
+        is_lost = index not in with_spans and index not in marked.dropped and says_something(message)
         if index in marked.unpaired:
             notes.append(say("template.rewritten", **values))
         elif index in marked.dropped:
             notes.append(say("labels.not_shown", **values))
+        elif is_lost:
+            notes.append(say("template.not_found", **values))
         elif index in marked.without_calls:
             notes.append(say("template.calls_not_shown", **values))
-        if index not in with_spans and index not in marked.dropped and says_something(message):
-            notes.append(say("template.not_found", **values))
+        if is_lost:
             unclear.add(index)
     return notes, unclear
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetooth.errors import TemplateError
+from finetooth.template.attribution import attribute
 from finetooth.template.chat import ChatTemplate
-from finetooth.template.marks import Found, Marked, attribute
+from finetooth.template.marks import Found, Marked
 from finetooth.template.stops import Stops
 from finetooth.template.turns import ASSISTANT_ROLES, content_pieces, part_flag
 from finetooth.types import Message, Record, Span
 
 _PROBE = "finetooth probe"
 
-_EMPTY_THINKING = re.compile(r"\s*<think>\s*</think>")
-"""What templates put before an answer without thinking (Qwen 3)."""
+_EMPTY_THINKING = re.compile(r"\s*(?:<think>\s*)?</think>")
+"""What templates put before an answer without thinking; its opening tag may be in the inference prompt."""
 
 
 def conversation_text(template: ChatTemplate, record: Record) -> str:
@@ -82,7 +83,9 @@ def plain_turn_end(text: str, words: str, start: int, *, stops: Stops, opener: s
     # Anything else may be a template's own: the answer `<` begins as `<tool_call>` does.
     if not stops.is_bare(text[content_end : stop.start() if stop else len(text)]):
         return None
-    return stop.end() if stop else min(content_end + len(words) - len(words.rstrip()), len(text))
+    if stop is not None:
+        return stop.end()
+    return blank_until(text, content_end, min(content_end + len(words) - len(words.rstrip()), len(text)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +116,8 @@ class ConversationSpans:
             stretches = found.get(index, [])
             if message.get("role") in ASSISTANT_ROLES:
                 spans += self._turn(index, stretches, self._prompt_end(index, stretches))
-            elif self.learned[index] and stretches:
-                first = stretches[0]
-                spans += self._turn(index, stretches, _blank_before(self.text, first.start, first.mark.lead))
+            elif self.learned[index]:
+                spans += self._turn(index, stretches, self._content_start(index, stretches))
             else:
                 spans += [self._span(index, s.start, s.end, s.mark.learned) for s in stretches]
         return _without_overlap(spans)
@@ -183,7 +185,7 @@ class ConversationSpans:
             # The words are somewhere, in another form, and where learning begins or ends in them cannot be told.
             return []
         if end is None:
-            end = self._end(index, start, 0)
+            end = self._end(index, start, 0 if words.strip() else len(words))
         return [self._span(index, start, end, flags == {True})] if end > start else []
 
     def _end(self, index: int, content_end: int, tail: int) -> int:
@@ -221,6 +223,12 @@ class ConversationSpans:
         # What a prompt and an answer have in common by chance belongs to the answer.
         probed = self._probed_start(index)
         return min([*starts, probed]) if probed is not None else min(starts) if stretches else None
+
+    def _content_start(self, index: int, stretches: Sequence[Found]) -> int | None:
+        """Return where the content of a turn begins that no inference prompt leads to, as a question's."""
+        starts = [_blank_before(self.text, s.start, s.mark.lead) for s in stretches[:1]]
+        probed = self._probed_start(index)
+        return min([*starts, probed]) if probed is not None else min(starts, default=None)
 
     def _common(self, index: int, prompt: str, content_start: int | None) -> tuple[int | None, bool]:
         """Return where a prompt that is no prefix of the text leaves it, and whether that is at the prompt's end."""
