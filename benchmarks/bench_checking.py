@@ -26,7 +26,8 @@ from finetooth.demo import tokenizer_path
 
 def rates(count: int, repeat: int) -> None:
     """Print the rate of a check, and of each rule."""
-    from finetooth.checking import Checker, check_records, label_each
+    from finetooth.checking import check_records
+    from finetooth.counting import Checker, label_each
     from finetooth.labels import make_setup
     from finetooth.records import records_of
     from finetooth.rules import all_rules

@@ -13,7 +13,7 @@ LEVELS = (
     ("types", "errors", "messages", "version", "writing"),
     ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset", "runs"),
     ("rules", "view", "formats", "packing", "loss"),
-    ("inspection", "checking", "fix", "train", "merge", "probe", "persona", "compare", "report"),
+    ("inspection", "counting", "workers", "checking", "fix", "train", "merge", "probe", "persona", "compare", "report"),
     ("web", "integrations", "demo", "api", "cli"),
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""

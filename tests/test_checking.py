@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import finetooth
-from finetooth import checking
+from finetooth import checking, workers
 from finetooth.checking import FindingsError, check_records
 from finetooth.config import Config, LabelsConfig
 from finetooth.demo import DIALOGUES, data_path, tokenizer_path
@@ -76,7 +76,7 @@ def _end(batch: Any, skip: bool) -> Any:
 
 def test_a_process_that_is_killed_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "FEW", 20)
-    monkeypatch.setattr(checking, "_check_in_worker", _end)
+    monkeypatch.setattr(workers, "_check_in_worker", _end)
     with pytest.raises(FinetoothError, match="ended from outside"):
         finetooth.check(faulty_rows(), model=SPLIT, labels="trl", processes=2)
 

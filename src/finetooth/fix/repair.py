@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetooth.checking import OnBroken, Report, check_records
+from finetooth.checking import Report, check_records
 from finetooth.config import Config, DataConfig
+from finetooth.counting import OnBroken
 from finetooth.errors import ConfigError, FinetoothError
 from finetooth.fingerprint import Fingerprint, fingerprint
 from finetooth.fix.added_tokens import repair_added_tokens

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from finetooth.checking import OnBroken, label_each
 from finetooth.config import DataConfig
+from finetooth.counting import OnBroken, label_each
 from finetooth.errors import FinetoothError
 from finetooth.fix.columns import Changes, Path, with_changes
 from finetooth.fix.rowedits import Proposal, RowEdit

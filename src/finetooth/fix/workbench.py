@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-from finetooth.checking import OnBroken, label_each
 from finetooth.config import Config
+from finetooth.counting import OnBroken, label_each
 from finetooth.fingerprint import LabelHash
 from finetooth.fix.modelcopy import ModelCopy, Trial
 from finetooth.labels import Setup, choose_template, make_labeller

@@ -120,10 +120,21 @@ class Rule:
     """The worst severity that a hit may raise it to."""
 
 
-def _documented(target: Any) -> str:
+def _decorator(
+    scope: Scope, code: str, name: str, severity: Severity, fix: FixSafety | None, never_exceeds: Severity | None
+) -> Callable[[Any], Rule]:
     import inspect
 
-    return inspect.cleandoc(target.__doc__ or "")
+    return lambda run: Rule(
+        code=code,
+        name=name,
+        severity=severity,
+        scope=scope,
+        run=run,
+        documentation=inspect.cleandoc(run.__doc__ or ""),
+        fix=fix,
+        never_exceeds=never_exceeds,
+    )
 
 
 def rule(
@@ -135,16 +146,7 @@ def rule(
     never_exceeds: Severity | None = None,
 ) -> Callable[[Callable[[Row], Iterator[Hit | NotRun]]], Rule]:
     """Make a rule of a generator that is run for every record."""
-    return lambda run: Rule(
-        code=code,
-        name=name,
-        severity=severity,
-        scope="record",
-        run=run,
-        documentation=_documented(run),
-        fix=fix,
-        never_exceeds=never_exceeds,
-    )
+    return _decorator("record", code, name, severity, fix, never_exceeds)
 
 
 def setup_rule(
@@ -156,16 +158,7 @@ def setup_rule(
     never_exceeds: Severity | None = None,
 ) -> Callable[[Callable[[SetupFacts], Iterator[Hit | NotRun]]], Rule]:
     """Make a rule of a generator that is run once for every set-up."""
-    return lambda run: Rule(
-        code=code,
-        name=name,
-        severity=severity,
-        scope="set-up",
-        run=run,
-        documentation=_documented(run),
-        fix=fix,
-        never_exceeds=never_exceeds,
-    )
+    return _decorator("set-up", code, name, severity, fix, never_exceeds)
 
 
 def dataset_rule(
@@ -177,13 +170,4 @@ def dataset_rule(
     never_exceeds: Severity | None = None,
 ) -> Callable[[type[Tally]], Rule]:
     """Make a rule of a class that counts over all records of a set-up; see `Tally`."""
-    return lambda run: Rule(
-        code=code,
-        name=name,
-        severity=severity,
-        scope="data set",
-        run=run,
-        documentation=_documented(run),
-        fix=fix,
-        never_exceeds=never_exceeds,
-    )
+    return _decorator("data set", code, name, severity, fix, never_exceeds)
