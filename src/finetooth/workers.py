@@ -37,7 +37,7 @@ _inherited: Checker | None = None
 
 
 def _begin() -> None:
-    """Prepare a process: it ends as soon as its parent is gone, which cannot tell its pool to stop where it is killed."""
+    """Prepare a process: it ends with its parent, which cannot tell its pool to stop where it is killed."""
     # What was inherited stays to the end, and what a batch makes goes by itself: collecting costs a twentieth of all.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
