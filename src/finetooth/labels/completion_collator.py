@@ -12,14 +12,11 @@ first pair masks [0, R[0]), the others [H[i], R[i]); and where R is shorter than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from finetooth.errors import LabelsError
-from finetooth.labels.cutting import cut
 from finetooth.labels.setup import Labeller, Setup
-from finetooth.labels.texts import encode_texts, rendered_texts
+from finetooth.labels.texts import collating
 from finetooth.messages import say
-from finetooth.types import IGNORE_INDEX, Encoded, Record
+from finetooth.types import IGNORE_INDEX
 
 
 def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
@@ -39,33 +36,13 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
         )
     named = {"labels.response_not_found": response, "labels.instruction_not_found": instruction}
     pad_id = setup.tokenizer.pad_id
-    max_length = setup.max_length()
 
-    def label(records: Sequence[Record]) -> list[Encoded]:
-        rendered = rendered_texts(setup, records, roles=roles)
-        results = []
-        for record, one, encoding in zip(records, rendered, encode_texts(setup, records, rendered), strict=True):
-            input_ids, offsets = encoding.ids, encoding.offsets
-            # The tokenizer cuts before the collator sees the row.
-            whole = len(input_ids)
-            input_ids, _, offsets = cut(setup, max_length, input_ids, input_ids, offsets)
-            labels = [IGNORE_INDEX if token_id == pad_id else token_id for token_id in input_ids]
-            notes = mask_in_place(labels, response, instruction)
-            results.append(
-                setup.encoded(
-                    record,
-                    text=one.text,
-                    input_ids=input_ids,
-                    labels=labels,
-                    offsets=offsets,
-                    spans=one.spans,
-                    num_cut=whole - len(input_ids),
-                    notes=[say(note, ids=named[note]) for note in notes],
-                )
-            )
-        return results
+    def labels_of(input_ids: list[int]) -> tuple[list[int], list[str]]:
+        labels = [IGNORE_INDEX if token_id == pad_id else token_id for token_id in input_ids]
+        notes = mask_in_place(labels, response, instruction)
+        return labels, [say(note, ids=named[note]) for note in notes]
 
-    return label
+    return collating(setup, labels_of, roles=roles)
 
 
 def _ids(setup: Setup, template: str | None, ids: tuple[int, ...] | None) -> list[int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetooth.encoding import encode_rendered
+from finetooth.encoding import Offsets, encode_rendered
 from finetooth.errors import FinetoothError, LabelsError
 from finetooth.labels.cutting import cut
 from finetooth.labels.setup import Labeller, Setup
 from finetooth.messages import say
-from finetooth.types import IGNORE_INDEX, Encoded, Record
+from finetooth.types import IGNORE_INDEX, Encoded, Record, Rendered
 
 
 def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
@@ -51,7 +51,9 @@ def labeller(setup: Setup, *, roles: bool = True) -> Labeller:
     return label
 
 
-def _encode(setup: Setup, records: Sequence[Record], rendered: list) -> list:  # type: ignore[type-arg]
+def _encode(
+    setup: Setup, records: Sequence[Record], rendered: Sequence[Rendered]
+) -> list[tuple[list[int], list[int], Offsets]]:
     try:
         return encode_rendered(setup.tokenizer, rendered)
     except FinetoothError:

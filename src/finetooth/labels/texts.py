@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from finetooth.errors import FinetoothError, LabelsError
-from finetooth.labels.setup import Setup
+from finetooth.labels.cutting import cut
+from finetooth.labels.setup import Labeller, Setup
 from finetooth.messages import say
 from finetooth.template import conversation_text
-from finetooth.types import Record, Rendered
+from finetooth.types import Encoded, Record, Rendered
 
 
 def rendered_texts(setup: Setup, records: Sequence[Record], *, roles: bool) -> list[Rendered]:
@@ -42,3 +43,38 @@ def encode_texts(
             except FinetoothError as error:
                 raise error.at(record.where) from error
         raise
+
+
+def collating(setup: Setup, labels_of: Callable[[list[int]], tuple[list[int], list[str]]], *, roles: bool) -> Labeller:
+    """Return a labeller that encodes texts with special tokens, cuts them, and asks a collator for their labels.
+
+    Args:
+        setup: The set-up.
+        labels_of: The collator: of a row's ids, its labels and what a reader has to know. It sees what is left of a row
+            that was cut, as collators do.
+        roles: Whether the spans of what is not supervised are wanted as well.
+    """
+    max_length = setup.max_length()
+
+    def label(records: Sequence[Record]) -> list[Encoded]:
+        rendered = rendered_texts(setup, records, roles=roles)
+        results = []
+        for record, one, encoding in zip(records, rendered, encode_texts(setup, records, rendered), strict=True):
+            whole = encoding.ids
+            input_ids, _, offsets = cut(setup, max_length, whole, whole, encoding.offsets)
+            labels, notes = labels_of(input_ids)
+            results.append(
+                setup.encoded(
+                    record,
+                    text=one.text,
+                    input_ids=input_ids,
+                    labels=labels,
+                    offsets=offsets,
+                    spans=one.spans,
+                    num_cut=len(whole) - len(input_ids),
+                    notes=notes,
+                )
+            )
+        return results
+
+    return label

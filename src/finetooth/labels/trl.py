@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from finetooth.errors import FinetoothError, LabelsError
+from finetooth.labels.cutting import cut
 from finetooth.labels.setup import Labeller, Setup
 from finetooth.labels.texts import encode_texts
 from finetooth.messages import say
@@ -115,12 +116,10 @@ class _Preparation:
         dropped = None
         whole = len(input_ids)
         if self.max_length is not None:
-            keep_start = self.setup.labels.truncation_mode == "keep_start"
-            kept = slice(None, self.max_length) if keep_start else slice(-self.max_length, None)
-            input_ids, labels, offsets = input_ids[kept], labels[kept], offsets[kept]
+            input_ids, labels, offsets = cut(self.setup, self.max_length, input_ids, labels, offsets)
             if labels.count(IGNORE_INDEX) == len(labels):
-                cut = "labels.dropped_by_trl" if whole > len(input_ids) else "labels.dropped_by_trl_whole"
-                dropped = say(cut, max_length=self.max_length)
+                why = "labels.dropped_by_trl" if whole > len(input_ids) else "labels.dropped_by_trl_whole"
+                dropped = say(why, max_length=self.max_length)
         return self.setup.encoded(
             record,
             text=prepared.whole.text,
