@@ -14,7 +14,7 @@ from tests.packing.rows import supervised
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from finetooth.loss import Targets, supervised_loss  # noqa: E402
+from finetooth.loss import SUMS, Targets, metrics_of, observed_loss, supervised_loss  # noqa: E402
 
 NUM_IDS = 97
 HIDDEN = 16
@@ -167,7 +167,10 @@ def test_a_weight_counts_as_often_as_the_target_would() -> None:
     hidden, weight = torch.randn(4, HIDDEN, generator=generator), torch.randn(HIDDEN, NUM_IDS, generator=generator)
 
     def loss(sources: list[int], ids: list[int], weights: list[float], **options: Any) -> float:
-        targets = Targets(source_N=torch.tensor(sources), target_N=torch.tensor(ids), weight_N=torch.tensor(weights))
+        weight_N = torch.tensor(weights)
+        targets = Targets(
+            source_N=torch.tensor(sources), target_N=torch.tensor(ids), weight_N=weight_N, count_N=weight_N
+        )
         value: float = supervised_loss(hidden, lambda chunk: chunk @ weight, targets, **options).item()
         return value
 
@@ -181,7 +184,7 @@ def test_a_weight_counts_as_often_as_the_target_would() -> None:
 def test_targets_of_a_pack() -> None:
     rows = [supervised([1, 2, 3, 4], first=2), supervised([1, 2, 3, 5], first=2)]
     (pack,) = make_packs(rows, max_tokens=8)
-    targets = Targets.from_pack(pack)
+    targets = Targets.from_batch(pack)
     assert targets.source_N.tolist() == [1, 2, 2]
     assert targets.target_N.tolist() == [3, 4, 5]
     assert targets.weight_N.tolist() == [2.0, 1.0, 1.0]
@@ -199,7 +202,12 @@ def test_ignored_targets_count_nothing(model: Any) -> None:
     targets = Targets.from_labels(batch()["labels"])
     target_N = targets.target_N.clone()
     target_N[3:] = IGNORE_INDEX
-    some = Targets(source_N=targets.source_N[:3], target_N=targets.target_N[:3], weight_N=targets.weight_N[:3])
+    some = Targets(
+        source_N=targets.source_N[:3],
+        target_N=targets.target_N[:3],
+        weight_N=targets.weight_N[:3],
+        count_N=targets.count_N[:3],
+    )
     loss = supervised_loss(hidden, model.lm_head, replace(targets, target_N=target_N))
     assert loss.item() == pytest.approx(supervised_loss(hidden, model.lm_head, some).item(), rel=1e-6)
 
@@ -239,3 +247,57 @@ def test_half_precision_is_summed_in_fp32() -> None:
 def test_a_chunk_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="chunk_size is 0"):
         supervised_loss(torch.zeros(1, 1), torch.nn.Linear(1, 1), Targets.from_labels(torch.zeros(1, 1)), chunk_size=0)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_sums_are_those_of_the_logits(model: Any, chunk_size: int | None) -> None:
+    inputs = batch()
+    stop = 9
+    inputs["labels"][0, 3] = stop
+    hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state
+    targets = Targets.from_labels(inputs["labels"])
+    # One more place is watched: nothing is learned there.
+    watched = Targets(
+        source_N=torch.cat([targets.source_N, torch.tensor([20])]),
+        target_N=torch.cat([targets.target_N, torch.tensor([stop])]),
+        weight_N=torch.cat([targets.weight_N, torch.zeros(1)]),
+        count_N=torch.cat([targets.count_N, torch.tensor([3.0])]),
+    )
+    loss, sums = observed_loss(
+        hidden, model.lm_head, watched, stop_ids=torch.tensor([stop]), chunk_size=chunk_size, label_smoothing=0.1
+    )
+    assert loss.item() == pytest.approx(
+        supervised_loss(hidden, model.lm_head, targets, label_smoothing=0.1).item(), rel=1e-6
+    )
+    log_p = torch.log_softmax(model.lm_head(hidden).reshape(-1, NUM_IDS), dim=-1)
+    pairs = list(zip(targets.source_N.tolist(), targets.target_N.tolist(), strict=True))
+    ends = [source for source, target in pairs if target == stop]
+    inside = [source for source, target in pairs if target != stop]
+    expected = {
+        "loss": -sum(log_p[source, target].item() for source, target in pairs) / 9,
+        "eos_loss": -sum(log_p[source, stop].item() for source in ends) / len(ends),
+        "p_eos_end": (sum(log_p[source, stop].exp().item() for source in ends) + 3 * log_p[20, stop].exp().item())
+        / (len(ends) + 3),
+        "p_eos_inside": sum(log_p[source, stop].exp().item() for source in inside) / len(inside),
+        "token_accuracy": sum(log_p[source].argmax().item() == target for source, target in pairs) / 9,
+    }
+    found = metrics_of(dict(zip(SUMS, sums.tolist(), strict=True)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_nothing_to_sum_is_none() -> None:
+    assert set(metrics_of(dict.fromkeys(SUMS, 0.0)).values()) == {None}
+
+
+def test_what_is_only_watched_changes_no_gradient() -> None:
+    hidden = torch.zeros(2, HIDDEN, requires_grad=True)
+    head = torch.nn.Linear(HIDDEN, NUM_IDS)
+    with torch.no_grad():
+        head.bias[5] = -torch.inf  # a target that cannot be: its loss is infinite
+    none = torch.zeros(1)
+    targets = Targets(source_N=torch.tensor([1]), target_N=torch.tensor([5]), weight_N=none, count_N=none + 1)
+    loss: Any = supervised_loss(hidden, head, targets, num_items=1)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert hidden.grad is not None
+    assert not hidden.grad.any()

@@ -63,4 +63,4 @@ def lessons_of_packs(packs: Sequence[Pack]) -> Counter[tuple[tuple[int, ...], in
     for pack in packs:
         for source, target, weight in zip(pack.source_indices, pack.targets, pack.weights, strict=True):
             lessons[tuple(pack.input_ids[key] for key in seen(pack, source)), target] += weight
-    return lessons
+    return lessons  # a target that is only watched stands there with 0

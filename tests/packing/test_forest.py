@@ -37,6 +37,7 @@ def test_a_shared_prefix_stands_once() -> None:
         source_indices=[1, 1, 2, 3],
         targets=[7, 9, 8, 8],
         weights=[1, 1, 1, 1],
+        counts=[1, 1, 1, 1],
         row_indices=[0, 1],
         last_indices=[2, 3],
     )

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from finetooth.loss import Targets, supervised_loss  # noqa: E402
-from finetooth.packing.mask import additive, attention_mask, attention_masks, keep_mask, sliding  # noqa: E402
+from finetooth.packing.mask import FORM_OF, MaskMaker, additive, keep_mask, sliding  # noqa: E402
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 61,
@@ -92,14 +92,18 @@ def packed_loss(model: Any, pack: Pack, mask: Any, num_items: int) -> tuple[Any,
         attention_mask=mask,
         use_cache=False,
     ).last_hidden_state
-    return supervised_loss(hidden, model.lm_head, Targets.from_pack(pack), num_items=num_items), hidden[0]
+    return supervised_loss(hidden, model.lm_head, Targets.from_batch(pack), num_items=num_items), hidden[0]
 
 
 def masks(kind: str, attention: str, pack: Pack) -> Any:
-    form: Any = "additive" if attention == "eager" else "boolean"
-    if kind in {"Gemma3", "Qwen2"}:
-        return attention_masks(pack, window=WINDOW, form=form)
-    return attention_mask(pack, form=form, window=None if kind == "Llama" else WINDOW)
+    maker = MaskMaker(
+        form=FORM_OF[attention], window=None if kind == "Llama" else WINDOW, by_layer_type=kind in {"Gemma3", "Qwen2"}
+    )
+    return maker.make(pack)
+
+
+def dense(pack: Pack) -> Any:
+    return MaskMaker(form="boolean").make(pack)
 
 
 def gradients(model: Any) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def test_packs_equal_padded_rows(kind: str, attention: str, max_tokens: int) -> 
 def test_each_target_has_the_loss_that_it_has_in_its_row() -> None:
     model = toy("Llama", "sdpa")
     (pack,) = make_packs(ROWS, max_tokens=1000)
-    hidden = packed_loss(model, pack, attention_mask(pack), 1)[1]
+    hidden = packed_loss(model, pack, dense(pack), 1)[1]
     packed = torch.log_softmax(model.lm_head(hidden[pack.source_indices]), dim=-1)
     found = {
         (tuple(pack.input_ids[key] for key in seen(pack, source)), target): packed[number, target].item()
@@ -153,7 +157,7 @@ def test_each_target_has_the_loss_that_it_has_in_its_row() -> None:
 
 def test_an_empty_pack_has_zero_loss_and_zero_gradients() -> None:
     model = toy("Llama", "sdpa")
-    loss, _ = packed_loss(model, Pack.empty(), attention_mask(Pack.empty()), 7)
+    loss, _ = packed_loss(model, Pack.empty(), dense(Pack.empty()), 7)
     loss.backward()
     assert loss.item() == 0.0
     assert all(not gradient.any() for gradient in gradients(model).values())
@@ -163,7 +167,8 @@ def test_a_boolean_mask_under_eager_is_wrong() -> None:
     """The trap that the additive form is there for."""
     model = toy("Llama", "eager")
     (pack,) = make_packs(ROWS, max_tokens=1000)
-    right, wrong = (packed_loss(model, pack, attention_mask(pack, form=form), 1)[0] for form in ("additive", "boolean"))
+    forms: tuple[Any, ...] = ("additive", "boolean")
+    right, wrong = (packed_loss(model, pack, MaskMaker(form=form).make(pack), 1)[0] for form in forms)
     assert abs(right.item() - wrong.item()) > 0.1
 
 
@@ -189,7 +194,7 @@ def test_the_additive_form_is_zero_or_the_smallest_number(dtype: Any) -> None:
 
 def test_masks_have_the_shape_that_models_take() -> None:
     (pack,) = make_packs([supervised([1, 2, 3, 4])], max_tokens=3)
-    pair = attention_masks(pack, window=1)
+    pair = MaskMaker(form="boolean", window=1, by_layer_type=True).make(pack)
     assert {name: tuple(mask.shape) for name, mask in pair.items()} == {
         "full_attention": (1, 1, 3, 3),
         "sliding_attention": (1, 1, 3, 3),

@@ -26,7 +26,7 @@ def test_ranks_run_equal_numbers_of_packs_and_learn_everything(
     rows: list[IdRow], max_tokens: int, num_ranks: int
 ) -> None:
     packs = make_packs(rows, max_tokens=max_tokens, long_rows="alone")
-    ranks = spread(packs, num_ranks)
+    ranks = spread(packs, num_ranks, Pack.empty)
     assert len(ranks) == num_ranks
     assert {len(rank) for rank in ranks} == {max(1, -(-len(packs) // num_ranks))}
     assert lessons_of_packs([pack for rank in ranks for pack in rank]) == lessons_of_rows(rows)
@@ -34,17 +34,17 @@ def test_ranks_run_equal_numbers_of_packs_and_learn_everything(
 
 def test_ranks_run_packs_of_about_the_same_length_at_a_time() -> None:
     packs = [make_packs([supervised(range(length + 1))], max_tokens=8)[0] for length in (2, 8, 4, 6, 3)]
-    ranks = spread(packs, 2)
+    ranks = spread(packs, 2, Pack.empty)
     assert [[pack.num_tokens for pack in rank] for rank in ranks] == [[8, 3, 2], [6, 4, 1]]
     assert ranks[1][2] == Pack.empty()
 
 
 def test_an_empty_pack_can_be_run_and_learns_nothing() -> None:
-    ranks = spread([], 2)
+    ranks = spread([], 2, Pack.empty)
     assert ranks == [[Pack.empty()], [Pack.empty()]]
     assert (Pack.empty().num_tokens, Pack.empty().num_supervised, Pack.empty().targets) == (1, 0, [])
 
 
 def test_no_rank_is_refused() -> None:
     with pytest.raises(ValueError, match="num_ranks is 0"):
-        spread([], 0)
+        spread([], 0, Pack.empty)

@@ -1,7 +1,6 @@
 """From the rows of one optimizer step to packs: a forest of token prefixes, cut to a budget of tokens.
 
-A row is shortened to its last source, the token before its last supervised one. What follows is attended by no
-target and predicts none, so neither the loss nor a gradient changes; a row that learns nothing is in no pack.
+Of a row as much is computed as predicts something (`lessons`); a row that learns nothing is in no pack.
 
 How a forest is cut. Bottom-up: a subtree that fits into what the prefix above it leaves of the budget stays whole.
 Of one that does not, the children's pieces are put into bins of that size, the largest first, each where it leaves
@@ -13,18 +12,24 @@ pieces for the level above, where they meet pieces of other trees. Two pieces of
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from finetooth.errors import ConfigError, DataError
 from finetooth.messages import say
+from finetooth.packing.lessons import Lessons, end_id, lessons_of
 from finetooth.packing.pack import Pack, Row
 from finetooth.packing.trie import Trie, make_trie
-from finetooth.types import IGNORE_INDEX
 
 
-def make_packs(rows: Sequence[Row], *, max_tokens: int, long_rows: Literal["refuse", "alone"] = "refuse") -> list[Pack]:
+def make_packs(
+    rows: Sequence[Row],
+    *,
+    max_tokens: int,
+    long_rows: Literal["refuse", "alone"] = "refuse",
+    stop_ids: Collection[int] = (),
+) -> list[Pack]:
     """Return the packs of the rows of one optimizer step.
 
     Which packs come, and in which order, depends on the rows and not on their order. Learned is exactly what the rows
@@ -35,6 +40,8 @@ def make_packs(rows: Sequence[Row], *, max_tokens: int, long_rows: Literal["refu
         max_tokens: The most tokens in a pack.
         long_rows: What becomes of rows that the budget does not hold: `refuse` raises, `alone` gives each a longer
             pack of its own, shared by rows of which the same ids are computed and no other.
+        stop_ids: The ids that end an answer. Where one ends and none of them is learned, the first is a target of
+            weight 0, so that its probability can be watched.
 
     Raises:
         ConfigError: The budget holds no token.
@@ -42,11 +49,11 @@ def make_packs(rows: Sequence[Row], *, max_tokens: int, long_rows: Literal["refu
     """
     if max_tokens < 1:
         raise ConfigError(say("packing.no_budget", max_tokens=max_tokens), help=say("packing.no_budget_help"))
-    learned = [_learned(row) for row in rows]
+    lessons = [lessons_of(row, stop_ids) for row in rows]
     fitting: list[tuple[int, Sequence[int]]] = []
     long: dict[tuple[int, ...], list[int]] = {}
-    for number, (row, depths) in enumerate(zip(rows, learned, strict=True)):
-        length = depths[-1] if depths else 0
+    for number, (row, lesson) in enumerate(zip(rows, lessons, strict=True)):
+        length = lesson.length
         if length > max_tokens and long_rows == "refuse":
             raise DataError(
                 say("packing.long_row", length=length, max_tokens=max_tokens),
@@ -57,20 +64,20 @@ def make_packs(rows: Sequence[Row], *, max_tokens: int, long_rows: Literal["refu
             long.setdefault(tuple(row.input_ids[:length]), []).append(number)
         elif length:
             fitting.append((number, row.input_ids[:length]))
-    packs = _pack(rows, learned, fitting, max_tokens)
+    forest = _Forest(rows, lessons, end_id(stop_ids))
+    packs = _pack(forest, fitting, max_tokens)
     for ids, numbers in sorted(long.items()):
-        packs += _pack(rows, learned, [(number, ids) for number in numbers], len(ids))
+        packs += _pack(forest, [(number, ids) for number in numbers], len(ids))
     return packs
 
 
-def _learned(row: Row) -> list[int]:
-    """Return the depths of a row's supervised tokens, ascending; the first token is none, as nothing predicts it."""
-    if len(row.labels) != len(row.input_ids):
-        raise DataError(
-            say("packing.not_parallel", num_labels=len(row.labels), num_ids=len(row.input_ids)), where=row.where
-        )
-    depths = [depth for depth, label in enumerate(row.labels) if label != IGNORE_INDEX]
-    return depths[1:] if depths and depths[0] == 0 else depths
+@dataclass(frozen=True, slots=True)
+class _Forest:
+    """What all packs of a step are laid out from."""
+
+    rows: Sequence[Row]
+    lessons: Sequence[Lessons]
+    end_id: int
 
 
 @dataclass(slots=True, eq=False)
@@ -85,16 +92,11 @@ class _Piece:
     """Whether the rows that end with this segment are this piece's: one piece of each segment has them."""
 
 
-def _pack(
-    rows: Sequence[Row],
-    learned: Sequence[Sequence[int]],
-    members: Sequence[tuple[int, Sequence[int]]],
-    max_tokens: int,
-) -> list[Pack]:
+def _pack(forest: _Forest, members: Sequence[tuple[int, Sequence[int]]], max_tokens: int) -> list[Pack]:
     if not members:
         return []
     trie = make_trie(members)
-    return [_lay_out(trie, rows, learned, piece) for piece in _cut(trie, max_tokens)]
+    return [_lay_out(trie, forest, piece) for piece in _cut(trie, max_tokens)]
 
 
 def _cut(trie: Trie, max_tokens: int) -> list[_Piece]:
@@ -128,13 +130,14 @@ def _best_fit(parts: list[_Piece], capacity: int) -> list[list[_Piece]]:
     return bins
 
 
-def _lay_out(trie: Trie, rows: Sequence[Row], learned: Sequence[Sequence[int]], root: _Piece) -> Pack:
+def _lay_out(trie: Trie, forest: _Forest, root: _Piece) -> Pack:
     """Write a piece down in depth-first preorder."""
     input_ids: list[int] = []
     positions: list[int] = []
     end: list[int] = []
     places: list[tuple[int, int]] = []  # (row, its last token)
     weights: dict[tuple[int, int], int] = {}
+    watched: dict[tuple[int, int], int] = {}
     path: list[int] = []  # by depth, the place of the token there, on the way from the root to where we are
     waiting: list[tuple[_Piece, int]] = [(root, -1)]  # with the place where it was entered, once its parts are written
     while waiting:
@@ -146,26 +149,30 @@ def _lay_out(trie: Trie, rows: Sequence[Row], learned: Sequence[Sequence[int]], 
             continue
         first = len(input_ids)
         if stop > start:
-            input_ids += rows[trie.carriers[segment]].input_ids[start:stop]
+            input_ids += forest.rows[trie.carriers[segment]].input_ids[start:stop]
             positions += range(start, stop)
             end += [-1] * (stop - start)
             path[start:] = range(first, len(input_ids))
         for number in trie.rows[segment] if piece.is_first else ():
-            labels = rows[number].labels
+            labels, lesson = forest.rows[number].labels, forest.lessons[number]
             places.append((number, path[stop - 1]))
-            for depth in learned[number]:
+            for depth in lesson.learned:
                 target = (path[depth - 1], labels[depth])
                 weights[target] = weights.get(target, 0) + 1
+            for depth in lesson.watched:
+                target = (path[depth - 1], forest.end_id)
+                watched[target] = watched.get(target, 0) + 1
         waiting.append((piece, first))
         waiting.extend((part, -1) for part in reversed(piece.parts))
-    triples = sorted(weights.items())
+    targets = sorted({*weights, *watched} if watched else weights)
     return Pack(
         input_ids=input_ids,
         positions=positions,
         end=end,
-        source_indices=[source for (source, _), _ in triples],
-        targets=[target for (_, target), _ in triples],
-        weights=[weight for _, weight in triples],
+        source_indices=[source for source, _ in targets],
+        targets=[target for _, target in targets],
+        weights=[weights.get(target, 0) for target in targets],
+        counts=[weights.get(target, 0) + watched.get(target, 0) for target in targets],
         row_indices=[number for number, _ in places],
         last_indices=[last for _, last in places],
     )

@@ -1,5 +1,7 @@
 """`Pack`: what one forward pass computes, and `Row`: what packs are made from.
 
+`Pack` and `Padded` (of `padded`) are the two forms of a `Batch`: ids for one forward pass, and targets.
+
 Shapes: T tokens of a pack, N targets of a pack (places where the model learns), R rows in a pack.
 """
 
@@ -26,6 +28,38 @@ class Row(Protocol):
         """Return the row's place, which errors print."""
 
 
+class Batch(Protocol):
+    """What training has to know of rows that are computed together; `Pack` and `Padded` are ones."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Return the tokens that are computed, padding included."""
+
+    @property
+    def num_supervised(self) -> int:
+        """Return the supervised tokens of the rows: this batch's share of `num_items`."""
+
+    @property
+    def source_indices(self) -> Sequence[int]:
+        """Return the hidden states, counted through the batch, from which targets are predicted."""
+
+    @property
+    def targets(self) -> Sequence[int]:
+        """Return the ids to be predicted, parallel to the sources."""
+
+    @property
+    def weights(self) -> Sequence[int]:
+        """Return how many rows learn each target."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Return how many rows have each target, learned or only watched."""
+
+    @property
+    def row_indices(self) -> Sequence[int]:
+        """Return the rows in this batch, as numbered in what it was made from."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
     """A forest of token prefixes in depth-first preorder, and the targets to be learned from it."""
@@ -42,7 +76,9 @@ class Pack:
     targets: list[int]
     """[N] The ids to be predicted. A source and a target occur together once."""
     weights: list[int]
-    """[N] How many rows learn this target there."""
+    """[N] How many rows learn this target there; 0 for a target that is only watched."""
+    counts: list[int]
+    """[N] How many rows have this target there: those that learn it, and those whose answer ends there unlearned."""
     row_indices: list[int] = field(default_factory=list)
     """[R] The rows in this pack, as numbered in what was packed."""
     last_indices: list[int] = field(default_factory=list)
@@ -64,4 +100,4 @@ class Pack:
 
         It holds one token, since models cannot run on none, and no target, so that its loss is zero.
         """
-        return cls(input_ids=[0], positions=[0], end=[1], source_indices=[], targets=[], weights=[])
+        return cls(input_ids=[0], positions=[0], end=[1], source_indices=[], targets=[], weights=[], counts=[])
