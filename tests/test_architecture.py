@@ -10,15 +10,27 @@ import pytest
 from tests.sources import modules
 
 LEVELS = (
-    ("types", "errors", "messages", "version", "writing"),
-    ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset", "runs"),
+    ("types", "errors", "messages", "version", "writing", "environment", "runs"),
+    ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset"),
     ("rules", "view", "formats", "packing", "loss"),
-    ("inspection", "counting", "workers", "checking", "fix", "train", "merge", "probe", "persona", "compare", "report"),
+    (
+        "inspection",
+        "counting",
+        "workers",
+        "checking",
+        "fix",
+        "training",
+        "merge",
+        "probe",
+        "persona",
+        "compare",
+        "report",
+    ),
     ("web", "integrations", "demo", "api", "cli"),
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""
 
-TORCH = {"packing", "loss", "train", "merge", "probe", "integrations"}
+TORCH = {"packing", "loss", "training", "merge", "probe", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {

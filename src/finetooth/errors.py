@@ -5,6 +5,7 @@
     +-- TemplateError         a chat template cannot be compiled or rendered
     +-- TokenizerError        a tokenizer cannot be loaded, or cannot do what is asked
     +-- LabelsError           a way of making labels refuses this row or these options
+    +-- TrainingError         a training run cannot go on
     +-- ConfigError           a configuration key, value or option is wrong
     +-- MissingExtraError     an optional dependency is needed and not installed
 
@@ -66,6 +67,10 @@ class TokenizerError(FinetoothError):
 
 class LabelsError(FinetoothError):
     """A way of making labels refuses this row or these options."""
+
+
+class TrainingError(FinetoothError):
+    """A training run cannot go on: a loss that is no number, a model that does not fit its data, a full disk."""
 
 
 class ConfigError(FinetoothError):

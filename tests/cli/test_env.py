@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetooth.cli import env
+from finetooth import environment
 from finetooth.version import __version__
 from tests.cli.conftest import Finetooth
 
@@ -52,14 +52,14 @@ def installed(*packages: str) -> Callable[[str], str | None]:
 
 def test_missing_packages_of_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda name: REQUIREMENTS)
-    monkeypatch.setattr(env, "version", installed("torch"))
-    assert env.missing("train") == {"peft"}
-    assert env.missing("gpu") == {"peft", "liger-kernel"}
+    monkeypatch.setattr(environment, "version", installed("torch"))
+    assert environment.missing("train") == {"peft"}
+    assert environment.missing("gpu") == {"peft", "liger-kernel"}
 
 
 def test_what_is_missing_is_named(finetooth: Finetooth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env, "version", installed("click", "torch"))
-    monkeypatch.setattr(env, "extras", lambda: ["gpu", "train"])
+    monkeypatch.setattr(environment, "version", installed("click", "torch"))
+    monkeypatch.setattr(environment, "extras", lambda: ["gpu", "train"])
     monkeypatch.setattr(metadata, "requires", lambda name: REQUIREMENTS)
     lines = finetooth("env").out.splitlines()
     assert "rich          not installed" in lines
@@ -71,7 +71,7 @@ def test_a_source_tree_that_was_never_installed(monkeypatch: pytest.MonkeyPatch)
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "metadata", nothing)
-    assert env.extras() == []
+    assert environment.extras() == []
 
 
 def test_fingerprint_of_a_model(finetooth: Finetooth, demo_model: str) -> None:

@@ -1,0 +1,139 @@
+"""`Run`: the directory of one training run, plain files that anything can read.
+
+recipe.yaml       the whole configuration: `finetooth train recipe.yaml -o elsewhere` is the same run again
+env.json          machine and versions
+fingerprint.json  tokenizer, template and labels, in hashes
+findings.json     what the check found before training
+metrics.jsonl     a line for each log
+samples.jsonl     what the model wrote now and then, a line for each answer
+probe.json        how the model stops
+model/            the trained model or adapter, its tokenizer, and a card
+checkpoint-N/     what training goes on from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetooth.errors import FinetoothError
+from finetooth.messages import say
+from finetooth.writing import whole_file
+
+RECIPE, ENVIRONMENT, FINGERPRINT = "recipe.yaml", "env.json", "fingerprint.json"
+FINDINGS, METRICS, SAMPLES = "findings.json", "metrics.jsonl", "samples.jsonl"
+MODEL = "model"
+STAGED_CHECKPOINTS = ".saving"
+"""Where checkpoints are written before they get their name; what lies there is not whole."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, by its directory."""
+
+    directory: Path
+
+    def begin(self, *, force: bool = False, resume: bool = False) -> None:
+        """Make the directory.
+
+        Args:
+            force: Whether one that is not empty is emptied.
+            resume: Whether one that is not empty goes on.
+
+        Raises:
+            FinetoothError: It is not empty, or cannot be made.
+        """
+        try:
+            if self.directory.is_dir() and any(self.directory.iterdir()) and not resume:
+                if not force:
+                    raise FinetoothError(
+                        say("runs.not_empty"), where=str(self.directory), help=say("runs.not_empty_help")
+                    )
+                self._empty()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.directory / STAGED_CHECKPOINTS, ignore_errors=True)
+        except OSError as error:
+            raise FinetoothError(
+                say("writing.failed", reason=error.strerror or str(error)),
+                where=str(self.directory),
+                help=say("writing.failed_help"),
+            ) from error
+
+    def _empty(self) -> None:
+        if not (self.directory / RECIPE).is_file():
+            # What finetooth did not write, it does not delete.
+            raise FinetoothError(say("runs.no_run"), where=str(self.directory), help=say("writing.failed_help"))
+        for path in self.directory.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a file of JSON, whole or not at all."""
+        with whole_file(self.directory / name) as file:
+            json.dump(value, file, ensure_ascii=False, indent=2)
+            file.write("\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file, whole or not at all."""
+        with whole_file(self.directory / name) as file:
+            file.write(text)
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        """Add a line of JSON to a file, at once: another program may be reading along."""
+        try:
+            with (self.directory / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise FinetoothError(
+                say("writing.failed", reason=error.strerror or str(error)),
+                where=str(self.directory / name),
+                help=say("writing.failed_help"),
+            ) from error
+
+    def read_json(self, name: str) -> Any:
+        """Return what a file of JSON holds; `None` where there is no such file."""
+        path = self.directory / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a file; a last one that is not whole, as a kill leaves it, is left out."""
+        path = self.directory / name
+        if not path.is_file():
+            return
+        with path.open(encoding="utf-8") as file:
+            for text in file:
+                if text.endswith("\n") and text.strip():
+                    yield json.loads(text)
+
+    def forget_after(self, step: int) -> None:
+        """Leave out of metrics and samples what a run that goes on from a step will write again."""
+        for name in (METRICS, SAMPLES):
+            path = self.directory / name
+            if path.is_file():
+                kept = [line for line in self.lines(name) if line.get("step", 0) <= step]
+                with whole_file(path) as file:
+                    file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+
+    def checkpoints(self) -> dict[int, Path]:
+        """Return the whole checkpoints by step, ascending."""
+        found: dict[int, Path] = {}
+        for path in self.directory.iterdir() if self.directory.is_dir() else ():
+            match = _CHECKPOINT.fullmatch(path.name)
+            if match and (path / "trainer_state.json").is_file():
+                found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trained model lies there: it is written last."""
+        return os.path.isdir(self.directory / MODEL)
