@@ -7,12 +7,14 @@
     resolved.origins["labels.way"]      # "argument"
 
 `tree` holds the dataclasses, the one place where a field is documented; `keys` reads them as dotted keys; `files`
-finds and reads a file, `loading` puts files, environment and command line together.
+finds and reads a file, `loading` puts files, environment and command line together, `recipe` makes of a file with a
+`matrix:` the configurations of several runs.
 """
 
 from finetooth.config.files import find_file
 from finetooth.config.keys import Key, closest, flatten, key_of, keys, nest
 from finetooth.config.loading import ConfigErrors, Flag, Resolved, config_of, load_config
+from finetooth.config.recipe import Recipe, load_recipes
 from finetooth.config.tree import (
     CheckConfig,
     Config,
@@ -20,8 +22,11 @@ from finetooth.config.tree import (
     LabelsConfig,
     LabelsWay,
     Loader,
+    LoraConfig,
+    ModelConfig,
     OutputConfig,
     TokenizerConfig,
+    TrainConfig,
     TrainOn,
 )
 
@@ -35,9 +40,13 @@ __all__ = [
     "LabelsConfig",
     "LabelsWay",
     "Loader",
+    "LoraConfig",
+    "ModelConfig",
     "OutputConfig",
+    "Recipe",
     "Resolved",
     "TokenizerConfig",
+    "TrainConfig",
     "TrainOn",
     "closest",
     "config_of",
@@ -46,5 +55,6 @@ __all__ = [
     "key_of",
     "keys",
     "load_config",
+    "load_recipes",
     "nest",
 ]

@@ -14,6 +14,9 @@ from finetooth.messages import say
 
 FILE_NAME = "finetooth.yaml"
 
+SHORTHANDS = {"model": "model.path", "tokenizer": "tokenizer.path", "data": "data.train"}
+"""Sections that stand for one of their keys where they are given a value: `model: ./my-model`."""
+
 
 class Place(NamedTuple):
     """Where a value stands."""
@@ -53,8 +56,17 @@ def find_file(cwd: Path) -> Path | None:
     return None
 
 
-def read_file(path: Path, cwd: Path, errors: list[ConfigError]) -> dict[str, Value]:
-    """Return the values of a file by dotted key; what is wrong with it is added to `errors`."""
+def read_file(
+    path: Path, cwd: Path, errors: list[ConfigError], apart: dict[str, Value] | None = None
+) -> dict[str, Value]:
+    """Return the values of a file by dotted key; what is wrong with it is added to `errors`.
+
+    Args:
+        path: The file.
+        cwd: The folder against which it is named.
+        errors: What is wrong is added here.
+        apart: Names that are no keys and are allowed in this file all the same; their values are put here.
+    """
     shown = _shown(path, cwd)
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,7 +80,11 @@ def read_file(path: Path, cwd: Path, errors: list[ConfigError]) -> dict[str, Val
     values: dict[str, Value] = {}
     sections = {name.rpartition(".")[0] for name in keys()}
     for name, data, place in entries:
-        if name in values:
+        if data is not None and name in SHORTHANDS:
+            name = SHORTHANDS[name]
+        if apart is not None and name in apart:
+            apart[name] = Value(data=data, place=place)
+        elif name in values:
             first = values[name].place.where
             errors.append(ConfigError(say("config.duplicate_key", key=name, first=first), where=place.where))
         elif name in keys():

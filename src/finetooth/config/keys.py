@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -67,6 +68,53 @@ class Key:
             # The docstring is read by programmers as well; in a file, nothing is spelled null.
             return _docstrings(self.section)[self.name.rpartition(".")[2]].replace("`None`", "`null`")
         return say(f"fields.{self.name.replace('.', '_')}")
+
+
+RANGES: Mapping[str, str] = {
+    "data.eval_share": "0 <= x < 1",
+    "lora.r": "1 <= x",
+    "lora.alpha": "1 <= x",
+    "lora.dropout": "0 <= x < 1",
+    "train.epochs": "0 < x",
+    "train.max_steps": "1 <= x",
+    "train.batch_size": "1 <= x",
+    "train.micro_batch_size": "1 <= x",
+    "train.pack_tokens": "1 <= x",
+    "train.learning_rate": "0 <= x",
+    "train.warmup_steps": "0 <= x",
+    "train.adam_beta1": "0 <= x < 1",
+    "train.adam_beta2": "0 <= x < 1",
+    "train.adam_epsilon": "0 < x",
+    "train.weight_decay": "0 <= x",
+    "train.max_grad_norm": "0 <= x",
+    "train.label_smoothing": "0 <= x < 1",
+    "train.neftune_alpha": "0 < x",
+    "train.seed": "0 <= x < 4294967296",
+    "train.logging_steps": "1 <= x",
+    "train.eval_steps": "1 <= x",
+    "train.save_steps": "1 <= x",
+    "train.save_total_limit": "1 <= x",
+    "train.num_samples": "0 <= x",
+    "train.sample_tokens": "1 <= x",
+}
+"""The numbers that keys allow, where it is not all of their type."""
+
+
+def allowed_range(name: str) -> str:
+    """Return the numbers that a key allows, as `RANGES` says them."""
+    return RANGES[name]
+
+
+def in_range(name: str, value: Any) -> bool:
+    """Return whether a number is one that its key allows; what is no number is."""
+    if name not in RANGES or isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    compare = {"<": operator.lt, "<=": operator.le}
+    words = RANGES[name].split()
+    left = words[: words.index("x")]
+    right = words[words.index("x") + 1 :]
+    above = not left or compare[left[1]](float(left[0]), value)
+    return above and (not right or compare[right[0]](value, float(right[1])))
 
 
 @cache

@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any, NamedTuple, get_origin
 
 from finetooth.config.files import Place, Value, find_file, read_file
-from finetooth.config.keys import Key, closest, keys, members, nest, unknown_key
+from finetooth.config.keys import Key, allowed_range, closest, flatten, in_range, keys, members, nest, unknown_key
 from finetooth.config.tree import Config
 from finetooth.errors import ConfigError
 from finetooth.messages import LANGUAGES, say
@@ -62,6 +62,7 @@ def load_config(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    recipe: Mapping[str, Value] | None = None,
 ) -> Resolved:
     """Return the configuration that the sources give, each overruling those before it.
 
@@ -72,6 +73,7 @@ def load_config(
             `cwd` and its parents up to the one that holds `.git`.
         environ: The environment, for its `FINETOOTH_*` variables.
         cwd: The folder from which files are looked for and against which they are named.
+        recipe: Values of a recipe. They overrule file and environment, so that a recipe gives the same run anywhere.
 
     Raises:
         ConfigError: Something is wrong; `ConfigErrors` where it is more than one thing.
@@ -85,6 +87,7 @@ def load_config(
     if found is not None:
         given |= read_file(found, cwd, errors)
     given |= _from_environment(environ, errors)
+    given |= recipe or {}
     for name, value in (flags or {}).items():
         flag = value if isinstance(value, Flag) else Flag("argument", value)
         given[name] = Value(data=flag.value, place=Place(flag.name, flag.name), is_text=isinstance(flag.value, str))
@@ -173,6 +176,11 @@ def _validated(given: Mapping[str, Value], errors: list[ConfigError]) -> Config:
             # A union reports once for each of its members: one error a key is enough.
             wrong = dict.fromkeys(_key_at(details["loc"]) for details in error.errors(include_url=False))
             errors.extend(_bad_value(keys()[name], given[name]) for name in wrong)
+        else:
+            values = flatten(config)
+            errors.extend(
+                _out_of_range(keys()[name], given[name]) for name in given if not in_range(name, values[name])
+            )
     if len(errors) > 1:
         raise ConfigErrors(errors)
     if errors:
@@ -189,6 +197,8 @@ def _by_type(value: Value, key: Key) -> Any:
             return None
         if any(get_origin(member) is tuple for member in types):
             return [part.strip() for part in data.strip("[]() ").split(",") if part.strip()]
+    elif isinstance(data, str) and any(get_origin(member) is tuple for member in types):
+        return [data]  # `train: rows.jsonl` for a list of one
     elif isinstance(data, bool) and bool not in types:
         # pydantic would take true for 1; here it is a `yes` or `no` that YAML read as a boolean.
         return {"boolean": data}
@@ -215,3 +225,8 @@ def _bad_value(key: Key, value: Value) -> ConfigError:
     else:
         remedy = say("config.allowed", allowed=key.allowed)
     return ConfigError(say("config.bad_value", key=key.name, value=value.shown), where=value.place.where, help=remedy)
+
+
+def _out_of_range(key: Key, value: Value) -> ConfigError:
+    what = say("config.bad_value", key=key.name, value=value.shown)
+    return ConfigError(what, where=value.place.where, help=say("config.range", allowed=allowed_range(key.name)))

@@ -36,6 +36,13 @@ class DataConfig:
     """The encoding of text files."""
     skip_broken: bool = False
     """Whether rows that cannot be read are skipped and counted, where an error would stop the run."""
+    train: tuple[str, ...] = ()
+    """What a recipe trains on: files, patterns, or a hub data set."""
+    eval: tuple[str, ...] = ()
+    """What a recipe evaluates on."""
+    eval_share: float = 0.0
+    """The share of the rows that is held out for evaluation, where `data.eval` names nothing; drawn by
+    `train.seed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,8 @@ class TokenizerConfig:
     """A built-in template's name, or the path of a .jinja file; `None` takes the tokenizer's own."""
     revision: str | None = None
     """The revision of a hub model."""
+    path: str | None = None
+    """The tokenizer that a recipe trains with: a directory or hub id; `None` takes the model's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,102 @@ class CheckConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The model that a recipe trains."""
+
+    path: str | None = None
+    """A directory or hub id with weights as safetensors."""
+    revision: str | None = None
+    """The revision of a hub model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What the weights are held in; `auto` is float32 on a CPU and for full training, else bfloat16."""
+    attention: Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "auto"
+    """The attention implementation; `auto` is `flex_attention` on an NVIDIA GPU where prefixes are shared, else
+    `sdpa`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """The adapter, where `train.method` is `lora`; the fields are those of peft's LoraConfig."""
+
+    r: int = 16
+    """The rank."""
+    alpha: int = 32
+    """The scale: the adapter's output is multiplied by alpha / r."""
+    dropout: float = 0.0
+    """The dropout before the adapter. Above 0, rows that share a prefix share its mask."""
+    target_modules: tuple[str, ...] = ("all-linear",)
+    """The modules that get an adapter: names, or `all-linear` alone."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained whole beside the adapter, such as `embed_tokens`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a recipe trains. What has a counterpart in transformers' TrainingArguments means the same."""
+
+    method: Literal["lora", "full"] = "lora"
+    """Whether an adapter is trained, or every weight."""
+    epochs: float = 3.0
+    """How often the rows are gone through."""
+    max_steps: int | None = None
+    """Optimizer steps, in place of `train.epochs`."""
+    batch_size: int = 16
+    """Rows in an optimizer step, over all ranks and whatever is accumulated."""
+    micro_batch_size: int | None = None
+    """The most rows that are computed at a time where rows are padded; as many as fit where it is not given."""
+    pack: Literal["auto", "forest", "pad"] = "auto"
+    """`forest` computes shared prefixes once, `pad` fills rows up, `auto` takes the first where it pays. Packs are used
+    only where a trial on the model comes out right."""
+    pack_tokens: int | Literal["auto"] = "auto"
+    """The most tokens in a pack, or in a padded batch; `auto` chooses by the data on a CPU, else 4,096."""
+    learning_rate: float = 1e-4
+    """The learning rate after warm-up."""
+    scheduler: str = "linear"
+    """How the learning rate goes down: transformers' `lr_scheduler_type` (`linear`, `cosine`, `constant`, ...)."""
+    warmup_steps: float = 0.0
+    """Steps over which the learning rate goes up; below 1, their share of all steps."""
+    optimizer: str = "adamw_torch"
+    """The optimizer: transformers' `optim`."""
+    adam_beta1: float = 0.9
+    """Adam's first decay rate."""
+    adam_beta2: float = 0.999
+    """Adam's second decay rate."""
+    adam_epsilon: float = 1e-8
+    """What Adam adds to the denominator."""
+    weight_decay: float = 0.0
+    """The decay of weights."""
+    max_grad_norm: float = 1.0
+    """The norm at which gradients are cut; 0 cuts none."""
+    label_smoothing: float = 0.0
+    """The share of each target that is spread over the vocabulary."""
+    neftune_alpha: float | None = None
+    """The noise on embeddings (NEFTune). Rows that share a prefix share its noise."""
+    seed: int = 0
+    """Decides the order of rows, held-out rows, dropout, and the adapter's first values."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """What is computed in; `auto` is bf16 on an accelerator that has it, else fp32."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed twice, for less memory."""
+    logging_steps: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    eval_steps: int | Literal["epoch"] = "epoch"
+    """Steps between two evaluations, or `epoch`."""
+    save_steps: int | Literal["epoch", "never"] = "epoch"
+    """Steps between two checkpoints, `epoch`, or `never`."""
+    save_total_limit: int | None = 2
+    """How many checkpoints are kept."""
+    report_to: tuple[str, ...] = ()
+    """Trackers: `tensorboard`, `wandb`, and what else transformers knows."""
+    num_samples: int = 4
+    """Prompts of the data that are answered after each evaluation, or at the end, for samples.jsonl."""
+    sample_tokens: int = 64
+    """The most tokens of such an answer."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where the model runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConfig:
     """How results are shown."""
 
@@ -112,4 +217,7 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
