@@ -6,6 +6,8 @@
     finetooth.encode(rows, model="my-model")                          # ids, labels and ranges of rows
     finetooth.encode_dataset(dataset, tokenizer)                      # input_ids and labels for Trainer and TRL
     finetooth.CompletionOnlyCollator("[/INST] ", tokenizer=tokenizer)  # labels made batch by batch
+    finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
+    finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
 """
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
     from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
     from finetooth.records import read_records, records_of
+    from finetooth.runs import Run
     from finetooth.tokenizer import Tokenizer, load_tokenizer
+    from finetooth.training.observing import MetricsCallback
+    from finetooth.training.running import train
+    from finetooth.training.trainer import ForestMixin, ForestTrainer
     from finetooth.types import IGNORE_INDEX, Encoded, Finding, Record, Rendered, Span
 
 __all__ = [
@@ -38,11 +44,15 @@ __all__ = [
     "Encoded",
     "Finding",
     "FinetoothError",
+    "ForestMixin",
+    "ForestTrainer",
     "Inspection",
     "LabelsConfig",
+    "MetricsCallback",
     "Record",
     "Rendered",
     "Report",
+    "Run",
     "Setup",
     "Span",
     "Tokenizer",
@@ -56,6 +66,7 @@ __all__ = [
     "make_setup",
     "read_records",
     "records_of",
+    "train",
 ]
 
 _HOMES = {
@@ -67,7 +78,11 @@ _HOMES = {
     "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
     "finetooth.records": ("read_records", "records_of"),
+    "finetooth.runs": ("Run",),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
+    "finetooth.training.observing": ("MetricsCallback",),
+    "finetooth.training.running": ("train",),
+    "finetooth.training.trainer": ("ForestMixin", "ForestTrainer"),
     "finetooth.types": ("IGNORE_INDEX", "Encoded", "Finding", "Record", "Rendered", "Span"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

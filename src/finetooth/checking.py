@@ -85,6 +85,19 @@ class Report:
         return max(severities, key=SEVERITIES.index, default=None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What rules counted over all records, from which reports are made."""
+
+    facts: Sequence[SetupFacts]
+    totals: Sequence[Counts]
+    rules: Sequence[Rule]
+
+    def report(self) -> Report:
+        """Return the report, its sentences in the language in force."""
+        return report_of(self.facts, self.totals, self.rules)
+
+
 def check_records(
     records: Iterable[Record],
     setups: Sequence[Setup],
@@ -95,7 +108,30 @@ def check_records(
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Run rules over all records in every set-up.
+    """Run rules over all records in every set-up; the arguments are those of `count_records`."""
+    counted = count_records(
+        records,
+        setups,
+        rules,
+        on_broken=on_broken,
+        keep_hashes=keep_hashes,
+        processes=processes,
+        on_progress=on_progress,
+    )
+    return counted.report()
+
+
+def count_records(
+    records: Iterable[Record],
+    setups: Sequence[Setup],
+    rules: Sequence[Rule],
+    *,
+    on_broken: OnBroken | None = None,
+    keep_hashes: bool = False,
+    processes: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Counted:
+    """Run rules over all records in every set-up, and count what they find.
 
     Args:
         records: The data set.
@@ -127,7 +163,7 @@ def check_records(
         done += number
         if on_progress is not None:
             on_progress(done)
-    return report_of(checker.facts, totals, rules)
+    return Counted(facts=checker.facts, totals=totals, rules=rules)
 
 
 def _batches(peeked: list[Record], source: Iterator[Record]) -> Iterator[list[Record]]:

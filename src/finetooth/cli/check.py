@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.inspect import tell_ignored, tell_unchecked
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.cli.output import stdout_or
+from finetooth.cli.progress import CheckProgress
 from finetooth.errors import ConfigError, FinetoothError
 from finetooth.formats.baseline import apply, read, write
 from finetooth.formats.report import fails
@@ -106,7 +106,7 @@ def _check(
     for name, sources in (("train", data), ("eval", eval_data)):
         if not sources:
             continue
-        with _Progress(invocation) as progress:
+        with CheckProgress(quiet=invocation.quiet) as progress:
             report = check_records(
                 open_records(list(sources), config.data, skip),
                 setups,
@@ -122,31 +122,6 @@ def _check(
         first = str(broken[0]).replace("\n", " ")
         invocation.talk(say("cli_inspect.skipped", count=len(broken), first=first))
     return Report(num_records=num_records, parts=tuple(parts))
-
-
-class _Progress:
-    """A line on the terminal that counts records; nothing where stderr is no terminal."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        self.shown = sys.stderr.isatty() and not invocation.quiet
-        self.start = time.monotonic()
-        self.last = self.start
-
-    def __enter__(self) -> Callable[[int], None]:
-        return self.update
-
-    def update(self, done: int) -> None:
-        now = time.monotonic()
-        if self.shown and now - self.last > 0.2:
-            self.last = now
-            rate = done / (now - self.start)
-            sys.stderr.write("\r\x1b[K" + say("cli_check.progress", done=f"{done:,}", rate=f"{rate:,.0f}"))
-            sys.stderr.flush()
-
-    def __exit__(self, *exception: object) -> None:
-        if self.shown and self.last > self.start:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def _without_known(invocation: Invocation, report: Report, path: str, rules: Sequence[Rule]) -> Report:

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("finetooth.cli.inspect", "command"),
     "check": ("finetooth.cli.check", "command"),
     "fix": ("finetooth.cli.fix", "command"),
+    "train": ("finetooth.cli.train", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

@@ -34,7 +34,7 @@ import click
 
 from finetooth.cli.color import use_color
 from finetooth.cli.help import HelpFormatter
-from finetooth.config import Config, Flag, OutputConfig, Resolved, closest, find_file, key_of, load_config
+from finetooth.config import Config, Flag, OutputConfig, Recipe, Resolved, closest, find_file, key_of, load_config
 from finetooth.errors import ConfigError
 from finetooth.messages import say, set_language
 
@@ -57,6 +57,13 @@ class Invocation:
     """Whether detail is wanted."""
     color: bool
     """Whether what goes to stdout is coloured."""
+    load: Callable[[Path], list[Recipe]] | None = None
+    """Reads a recipe, for commands that have some; flags and `--set` overrule it."""
+
+    def recipes(self, path: Path) -> list[Recipe]:
+        """Return the recipes of a file."""
+        assert self.load is not None, "the command is not declared to have recipes"
+        return self.load(path)
 
     @property
     def config(self) -> Config:
@@ -213,7 +220,7 @@ def argument(name: str, **attrs: Any) -> Callable[[Any], Any]:
 
 
 def subcommand(
-    name: str, *, flags: Sequence[str] = (), reads_config: bool = True
+    name: str, *, flags: Sequence[str] = (), reads_config: bool = True, has_recipes: bool = False
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Turn a function of an `Invocation` and its own parameters into a command.
 
@@ -221,13 +228,14 @@ def subcommand(
         name: The command's name; its messages are those of the area `cli_<name>`.
         flags: Dotted configuration keys that the command offers as flags of its own.
         reads_config: False for commands that have to work where the configuration is broken; they get the defaults.
+        has_recipes: Whether the command reads recipes, by `Invocation.recipes`.
     """
 
     def decorate(function: Callable[..., int | None]) -> Command:
         @click.pass_context
         @wraps(function)
         def callback(context: click.Context, /, **params: Any) -> int | None:
-            return function(_invocation(context, reads_config), **params)
+            return function(_invocation(context, reads_config, has_recipes), **params)
 
         own: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
         shared = [*map(config_flag, flags), *common_options()]
@@ -283,7 +291,7 @@ def common_options() -> list[Option]:
     ]
 
 
-def _invocation(context: click.Context, reads_config: bool) -> Invocation:
+def _invocation(context: click.Context, reads_config: bool, has_recipes: bool) -> Invocation:
     given = _given(context)
     if reads_config:
         resolved = load_config(given.flags, given.sets, given.file)
@@ -295,4 +303,16 @@ def _invocation(context: click.Context, reads_config: bool) -> Invocation:
         set_language(resolved.config.output.lang)
     # click.echo asks the context, and would strip colour from anything but a terminal.
     context.color = use_color(resolved.config.output.color, sys.stdout)
-    return Invocation(resolved=resolved, quiet=given.quiet, verbose=given.verbose, color=context.color)
+
+    def load(path: Path) -> list[Recipe]:
+        from finetooth.config import load_recipes
+
+        return load_recipes(path, given.flags, given.sets, given.file)
+
+    return Invocation(
+        resolved=resolved,
+        quiet=given.quiet,
+        verbose=given.verbose,
+        color=context.color,
+        load=load if has_recipes else None,
+    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import locale
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -44,6 +45,18 @@ def set_language(language: str | None) -> None:
 def language() -> str:
     """Return the language in force, `en` or `ja`."""
     return _language if _language is not None else detect_language()
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Say everything in one language meanwhile: what programs read stays English."""
+    global _language
+    before = _language
+    set_language(language)
+    try:
+        yield
+    finally:
+        _language = before
 
 
 def say(key: str, /, **values: Any) -> str:
