@@ -26,6 +26,7 @@ from finetooth.runs import METRICS, Run
 from finetooth.training.memory import Memory
 from finetooth.training.planning import RunPlan, plan_run
 from finetooth.training.preparing import Checked, Prepared, check_recipe, prepare, setup_of
+from finetooth.training.rows import TrainRow
 
 SHOWN_METRICS = ("loss", "eos_loss", "p_eos_end", "p_eos_inside", "token_accuracy")
 
@@ -135,9 +136,19 @@ class _Job:
         color = self.color and sys.stderr.isatty()
         style = (lambda text, learned: paint(text, "blue" if learned else "dim", enabled=True)) if color else None
         self.tell(say("cli_train.batch"))
-        rows = prepared.rows[: self.recipe.config.train.batch_size]
-        for line in draw(rows, self.setup.tokenizer, width=width, style=style):
+        for line in draw(_first_step(prepared), self.setup.tokenizer, width=width, style=style):
             self.invocation.talk(f"  {line}")
+
+
+def _first_step(prepared: Prepared) -> list[TrainRow]:
+    """Return the rows of the first step; without torch, which draws them, as many as it has."""
+    train = prepared.config.train
+    try:
+        from finetooth.training.steps import StepSampler
+    except ImportError:
+        return prepared.rows[: train.batch_size]
+    indices = next(iter(StepSampler(len(prepared.rows), train.batch_size, seed=train.seed)))
+    return [prepared.rows[index] for index in indices]
 
 
 def _refuse_directory(directory: Path, *, resume: bool, force: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from finetooth.packing.pack import Pack
 
-CHUNK = 128
+CHUNK = 256
 """Queries in a chunk. Fewer see less that is masked, and take more calls; measured by
 `benchmarks/bench_training.py --chunks`."""
 

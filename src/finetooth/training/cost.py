@@ -1,8 +1,8 @@
 """What a forward and a backward pass cost on a CPU, for the choice of how large packs are.
 
 Operations of a token in one layer: 2 a weight; of a pair of tokens: 4 a channel, for scores and values (Kaplan et al.
-2020, arXiv:2001.08361, table 1). A pair costs more time than its operations, as masking and the softmax are work of
-memory: by `PAIR_FACTOR`, fitted with `benchmarks/bench_training.py --fit`.
+2020, arXiv:2001.08361, table 1). An operation of attention takes about as long as one of a linear layer:
+`PAIR_FACTOR`, fitted with `benchmarks/bench_training.py --fit` (0.9).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 from finetooth.packing import Cost
 
-PAIR_FACTOR = 1.25
+PAIR_FACTOR = 1.0
 """How much longer an operation of attention takes than one of a linear layer, on a CPU under SDPA with a mask."""
-PER_BATCH = 24.0
+PER_BATCH = 8.0
 """What a pass costs however short, in tokens of a small model."""
 PAD_TOKENS = 16_384
 """Tokens of a padded batch, padding included, where nothing else is asked for: 16 rows of 1,024."""
-DEVICE_PACK_TOKENS = 4_096
-"""Tokens of a pack on an accelerator, where attention skips what is masked and memory is the limit."""
+DEVICE_TOKENS = 4_096
+"""Tokens of a pack, or of a padded batch, on an accelerator, where memory is the limit."""
 
 
 def cpu_cost(config: Any) -> Cost:

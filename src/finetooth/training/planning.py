@@ -10,7 +10,7 @@ from typing import Any
 
 from finetooth.config import Config
 from finetooth.packing import Cost, Plan, Row, choose_budget, make_packs, make_padded, plan
-from finetooth.training.cost import DEVICE_PACK_TOKENS, PAD_TOKENS, cpu_cost
+from finetooth.training.cost import DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.memory import Memory, Shapes, estimate, read_shapes
 from finetooth.training.rows import EncodedRows
 
@@ -110,13 +110,14 @@ def _packed(
     cost = Cost(per_pair=0.0) if on_gpu or shapes is None else cpu_cost(_ShapesConfig(shapes))
     asked = train.pack_tokens
     if asked == "auto":
-        budgets: dict[str, Any] = {"budgets": (DEVICE_PACK_TOKENS,)} if on_gpu else {}
+        budgets: dict[str, Any] = {"budgets": (DEVICE_TOKENS,)} if on_gpu else {}
     else:
         budgets = {"budgets": (asked,)}
-    choice = choose_budget(steps, cost, pad_tokens=PAD_TOKENS, **budgets)
+    pad_tokens = DEVICE_TOKENS if on_gpu else PAD_TOKENS
+    choice = choose_budget(steps, cost, pad_tokens=pad_tokens, **budgets)
     rows = [row for step in steps for row in step]
     if train.pack == "pad" or (train.pack == "auto" and choice.gain < 1.0):
-        budget = PAD_TOKENS if asked == "auto" else int(asked)
+        budget = pad_tokens if asked == "auto" else int(asked)
         padded = [
             batch for step in steps for batch in make_padded(step, max_tokens=budget, max_rows=train.micro_batch_size)
         ]

@@ -78,16 +78,19 @@ def draw(
     pack = packs[0]
     learned = _learned_tokens(pack, rows)
     all_branches = branches(pack)
-    heads = [
-        "  " * one.depth + say("training.branch", tokens=one.end - one.start, rows=one.num_rows)
-        for one in all_branches[:max_branches]
-    ]
+    heads = ["  " * one.depth + _head(one.end - one.start, one.num_rows) for one in all_branches[:max_branches]]
     gutter = max(map(len, heads))
     for head, one in zip(heads, all_branches, strict=False):
         room = max(16, width - gutter - 4)
         yield f"{head:<{gutter}}  {_text(pack, one, learned, tokenizer, room, style)}"
     if len(all_branches) > max_branches:
         yield say("training.more_branches", count=len(all_branches) - max_branches)
+
+
+def _head(tokens: int, rows: int) -> str:
+    if rows == 1:
+        return say("training.branch_alone", tokens=tokens)
+    return say("training.branch", tokens=tokens, rows=rows)
 
 
 def _learned_tokens(pack: Pack, rows: Sequence[Row]) -> set[int]:

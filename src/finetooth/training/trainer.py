@@ -31,7 +31,7 @@ from finetooth.packing import Choice, Cost, Pack, Padded, Row, choose_budget
 from finetooth.packing.mask import MaskMaker
 from finetooth.runs import STAGED_CHECKPOINTS
 from finetooth.training.attention import NAME as FOREST_SDPA
-from finetooth.training.cost import DEVICE_PACK_TOKENS, PAD_TOKENS, cpu_cost
+from finetooth.training.cost import DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.forward import Head, inputs_of
 from finetooth.training.observed import Observed
 from finetooth.training.rows import EncodedRows, TrainRow
@@ -105,7 +105,7 @@ class ForestMixin(_Base):  # type: ignore[misc]
         self._head: Head | None = None
         self.way: Way | None = None
         self._masks: MaskMaker | None = None
-        self.max_tokens = PAD_TOKENS
+        self.max_tokens = self._pad_tokens
         self.trial: Trial | None = None
         self.choice: Choice | None = None
         self._last_rows: Sequence[Row] = ()
@@ -150,7 +150,7 @@ class ForestMixin(_Base):  # type: ignore[misc]
         dense = self.args.device.type == "cpu"
         cost = cpu_cost(model.config) if dense else Cost(per_pair=0.0)
         budgets = {} if self._pack_tokens == "auto" and dense else {"budgets": (self._budget(),)}
-        self.choice = choose_budget(steps, cost, pad_tokens=PAD_TOKENS, **budgets)
+        self.choice = choose_budget(steps, cost, pad_tokens=self._pad_tokens, **budgets)
         if self._pack == "auto" and self.choice.gain < 1.0:
             return self._settle("pad", say("training.nothing_shared", gain=f"{self.choice.gain:.2f}"))
         self.max_tokens = self.choice.max_tokens
@@ -175,7 +175,11 @@ class ForestMixin(_Base):  # type: ignore[misc]
         return trial or try_packs(model, head, ids=ids, longest=longest)
 
     def _budget(self) -> int:
-        return DEVICE_PACK_TOKENS if self._pack_tokens == "auto" else int(self._pack_tokens)
+        return DEVICE_TOKENS if self._pack_tokens == "auto" else int(self._pack_tokens)
+
+    @property
+    def _pad_tokens(self) -> int:
+        return PAD_TOKENS if self.args.device.type == "cpu" else DEVICE_TOKENS
 
     def _settle(self, way: Way, sentence: str) -> Way:
         self.way = way
