@@ -96,10 +96,11 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
 def difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
     """Return the largest relative difference, as the trial counts it."""
     whole = sum(float(gradient.norm()) ** 2 for gradient in expected.values()) ** 0.5
-    return max(
-        float((found[name] - gradient).norm()) / max(float(gradient.norm()), 1e-3 * whole)
+    shares = [
+        float((found[name] - gradient).norm()) / max(float(gradient.norm()), 1e-3 * float(whole))
         for name, gradient in expected.items()
-    )
+    ]
+    return max(shares)
 
 
 def main() -> None:
@@ -118,11 +119,11 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     fast = "flex_attention" if given.device == "cuda" else NAME
     rows = rows_of(given.rows, given.persona, vocabulary=given.vocabulary)
-    padded, packs = make_padded(rows, max_tokens=given.pack), make_packs(rows, max_tokens=given.pack)
+    padded = make_padded(rows, max_tokens=given.pack)
+    packs = make_packs(rows, max_tokens=given.pack)
     name = torch.cuda.get_device_name() if given.device == "cuda" else "CPU"
-    print(
-        f"{name}, torch {torch.__version__}; {given.layers} layers of {given.hidden}, {given.rows} rows, LoRA {given.lora}"
-    )
+    shape = f"{given.layers} layers of {given.hidden}, {given.rows} rows, LoRA {given.lora}"
+    print(f"{name}, torch {torch.__version__}; {shape}")
     reference: dict[str, torch.Tensor] | None = None
     for dtype in (torch.float32, torch.bfloat16):
         own: dict[str, torch.Tensor] | None = None
