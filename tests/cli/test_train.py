@@ -61,7 +61,9 @@ def test_errors_of_the_check_stop_it(finetooth: Finetooth, tmp_path: Path) -> No
     assert "LAB002" in result.err
     assert "--no-check" in result.err
     assert not (tmp_path / "out").exists()
-    assert finetooth("train", str(recipe), "-o", "out", "--no-check", "-q").code == 0
+    again = finetooth("train", str(recipe), "-o", "out", "--no-check", "-q")
+    assert again.code == 0
+    assert again.err.splitlines() == ["recipe: the check found errors, and it is trained all the same"]
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_running(finetooth: Finetooth, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from finetooth.demo import tokenizer_path  # noqa: E402
 from finetooth.errors import TrainingError  # noqa: E402
 from finetooth.training.observing import watched_targets  # noqa: E402
 from finetooth.training.trainer import ForestMixin, ForestTrainer  # noqa: E402
-from tests.training.toys import arguments, losses, persona_rows, relative_difference, toy, weights  # noqa: E402
+from tests.training.toys import arguments, losses, padded_batch, persona_rows, relative_difference, toy, weights  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -165,18 +165,6 @@ def test_evaluation_and_best_model(tmp_path: Path) -> None:
 
 
 def plain_trainer(directory: Path, model: Any, rows: Any) -> Any:
-    def collate(examples: list[Any]) -> dict[str, Any]:
-        width = max(len(row["input_ids"]) for row in examples)
-
-        def padded(name: str, fill: int) -> Any:
-            return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in examples])
-
-        mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in examples]
-        return {
-            "input_ids": padded("input_ids", 0),
-            "labels": padded("labels", -100),
-            "attention_mask": torch.tensor(mask),
-        }
 
     plain = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
     return transformers.Trainer(
@@ -184,7 +172,7 @@ def plain_trainer(directory: Path, model: Any, rows: Any) -> Any:
         arguments(directory, max_steps=4, per_device_train_batch_size=len(rows), eval_strategy="steps", eval_steps=4),
         train_dataset=plain,
         eval_dataset=plain,
-        data_collator=collate,
+        data_collator=padded_batch,
     )
 
 

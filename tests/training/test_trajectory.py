@@ -23,6 +23,7 @@ from tests.packing.rows import IdRow, forests  # noqa: E402
 from tests.training.toys import (  # noqa: E402
     arguments,
     losses,
+    padded_batch,
     persona_rows,
     relative_difference,
     toy,
@@ -88,21 +89,10 @@ def test_packs_train_as_transformers_trainer_does(tmp_path: Path) -> None:
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return batches
 
-    def collate(examples: list[Any]) -> dict[str, Any]:
-        width = max(len(row["input_ids"]) for row in examples)
-
-        def padded(name: str, fill: int) -> Any:
-            return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in examples])
-
-        mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in examples]
-        return {
-            "input_ids": padded("input_ids", 0),
-            "labels": padded("labels", -100),
-            "attention_mask": torch.tensor(mask),
-        }
-
     plain = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
-    trainer = InOrder(expected, arguments(tmp_path, max_steps=NUM_STEPS), train_dataset=plain, data_collator=collate)
+    trainer = InOrder(
+        expected, arguments(tmp_path, max_steps=NUM_STEPS), train_dataset=plain, data_collator=padded_batch
+    )
     trainer.train()
     assert loss == pytest.approx(losses(trainer), abs=CLOSE)
     assert relative_difference(after, weights(expected)) < CLOSE

@@ -146,6 +146,21 @@ def arguments(directory: Any, **options: Any) -> TrainingArguments:
     return TrainingArguments(**given)
 
 
+def padded_batch(examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """Pad rows on the right, labels by position: the collator of a plain Trainer."""
+    width = max(len(row["input_ids"]) for row in examples)
+
+    def padded(name: str, fill: int) -> torch.Tensor:
+        return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in examples])
+
+    mask = [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in examples]
+    return {
+        "input_ids": padded("input_ids", 0),
+        "labels": padded("labels", IGNORE_INDEX),
+        "attention_mask": torch.tensor(mask),
+    }
+
+
 def losses(trainer: Any) -> list[float]:
     """Return the logged losses, step by step."""
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]

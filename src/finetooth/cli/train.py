@@ -59,7 +59,7 @@ def command(
     chosen = [recipe for path in recipes for recipe in invocation.recipes(Path(path))]
     setups = [setup_of(recipe) for recipe in chosen]
     directories = run_directories(chosen, Path(output or "."))
-    if not dry_run:
+    if not dry_run and is_main_process():
         for directory in directories:
             _refuse_directory(directory, resume=resume, force=force)
     jobs = [
@@ -175,7 +175,8 @@ def _train(jobs: Sequence[_Job], *, resume: bool, force: bool, format_name: str)
             prepared = job.prepare()
             if is_main_process():
                 job.show_batch(prepared)
-            train_run(prepared, run, checked=job.checked, resume=resume, tell=job.tell)
+            quiet = job.invocation.quiet
+            train_run(prepared, run, checked=job.checked, resume=resume, tell=job.tell, progress=not quiet)
             finished.append((job, run))
         except FinetoothError as error:
             if len(jobs) == 1:

@@ -162,7 +162,8 @@ def training_arguments(config: Config, run: Run, *, has_eval: bool) -> Any:
             logging_nan_inf_filter=False,
             save_total_limit=train.save_total_limit,
             report_to=list(train.report_to) or "none",
-            use_cpu=train.device == "cpu",
+            # Without an accelerator as well: bf16 on a CPU wants it said.
+            use_cpu=train.device == "cpu" or not torch.accelerator.is_available(),
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_num_workers=1 if on_gpu(config) else 0,

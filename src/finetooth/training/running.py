@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,13 @@ def is_main_process() -> bool:
 
 
 def train_run(
-    prepared: Prepared, run: Run, *, checked: Checked | None = None, resume: bool = False, tell: Tell | None = None
+    prepared: Prepared,
+    run: Run,
+    *,
+    checked: Checked | None = None,
+    resume: bool = False,
+    tell: Tell | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train one recipe, and fill its directory.
 
@@ -63,6 +70,7 @@ def train_run(
         checked: What the check counted, for the record.
         resume: Whether training goes on from the last whole checkpoint, where there is one.
         tell: Told what is done, in sentences.
+        progress: Whether progress is shown on stderr.
 
     Returns:
         The run, with `model/` in it.
@@ -81,6 +89,7 @@ def train_run(
     tell = tell if tell is not None and is_main_process() else _say_nothing
     checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
     quieten_libraries()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     model = load_model(config)
     refuse_foreign_ids(model, prepared.rows, str(config.model.path))
     train = config.train
@@ -90,7 +99,7 @@ def train_run(
         numbers = list(prepared.rows.record_indices[: len(rows)])
         sampler = Sampler(run, rows, prepared.setup.tokenizer, max_tokens=train.sample_tokens, record_indices=numbers)
         callbacks.append(sampler)
-    if is_main_process():
+    if progress and is_main_process():
         callbacks.append(Progress(run.directory.name, is_terminal=sys.stderr.isatty()))
     trainer = ForestTrainer(
         model=model,

@@ -29,7 +29,7 @@ from finetooth.loss import Targets
 from finetooth.messages import say
 from finetooth.packing import Choice, Cost, Pack, Padded, Row, choose_budget
 from finetooth.packing.mask import MaskMaker
-from finetooth.runs import STAGED_CHECKPOINTS
+from finetooth.runs import STAGED_CHECKPOINTS, Run
 from finetooth.training.attention import NAME as FOREST_SDPA
 from finetooth.training.cost import DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.forward import Head, inputs_of
@@ -42,6 +42,9 @@ _Base: Any = Trainer if TYPE_CHECKING else object
 
 _COLUMNS = ("input_ids", "labels", "attention_mask", "completion_mask", "assistant_masks", "token_type_ids")
 """The columns of a row that collators of text read."""
+
+_WRITERS = ("PytorchStreamWriter", "inline_container")
+"""What stands in torch's errors when a file could not be written."""
 
 _SAMPLED_STEPS = 4
 """The steps by which the budget of tokens is chosen."""
@@ -387,23 +390,17 @@ class ForestMixin(_Base):  # type: ignore[misc]
             except OSError as error:
                 raise _not_saved(name, error.strerror or str(error), run_dir) from error
             except Exception as error:
-                # safetensors and torch have errors of their own for a disk that takes no more.
-                if type(error).__name__ == "SafetensorError" or "PytorchStreamWriter" in str(error):
+                # safetensors and torch have errors of their own for a disk that takes no more: torch's says only that
+                # its file is not as long as what was written.
+                if type(error).__name__ == "SafetensorError" or any(word in str(error) for word in _WRITERS):
                     raise _not_saved(name, str(error), run_dir) from error
                 raise
             finally:
                 self.args.output_dir = output_dir
                 if self.args.should_save:
                     shutil.rmtree(stage, ignore_errors=True)
-            if self.args.should_save:
-                from transformers.trainer_utils import rotate_checkpoints
-
-                rotate_checkpoints(
-                    output_dir=str(run_dir),
-                    save_total_limit=self.args.save_total_limit,
-                    best_model_checkpoint=self.state.best_model_checkpoint,
-                    use_mtime=True,
-                )
+            if self.args.should_save and self.args.save_total_limit:
+                _remove_older(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def _name_best(self, run_dir: Path, name: str, before: str | None) -> None:
         """Name the best checkpoint by the place where it will lie: Trainer has looked beside the staged one."""
@@ -473,6 +470,13 @@ def _install(staged: Path, final: Path) -> None:
     if final.exists():
         shutil.rmtree(final)
     os.replace(staged, final)
+
+
+def _remove_older(run_dir: Path, limit: int, best: str | None) -> None:
+    """Remove checkpoints before the last ones, but for the best."""
+    for checkpoint in list(Run(run_dir).checkpoints().values())[:-limit]:
+        if best is None or checkpoint != Path(best):
+            shutil.rmtree(checkpoint)
 
 
 def _not_saved(name: str, reason: str, run_dir: Path) -> TrainingError:
