@@ -19,9 +19,9 @@ LEVELS = (
         "workers",
         "checking",
         "fix",
+        "probing",
         "training",
         "merge",
-        "probe",
         "persona",
         "compare",
         "report",
@@ -30,7 +30,7 @@ LEVELS = (
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""
 
-TORCH = {"packing", "loss", "training", "merge", "probe", "integrations"}
+TORCH = {"packing", "loss", "training", "merge", "probing", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {

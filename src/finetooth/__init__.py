@@ -6,6 +6,7 @@
     finetooth.encode(rows, model="my-model")                          # ids, labels and ranges of rows
     finetooth.encode_dataset(dataset, tokenizer)                      # input_ids and labels for Trainer and TRL
     finetooth.CompletionOnlyCollator("[/INST] ", tokenizer=tokenizer)  # labels made batch by batch
+    finetooth.probe("runs/first", data="train.jsonl")                 # how a model's answers end
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from finetooth.inspection import Inspection, inspect
     from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
+    from finetooth.probing.probe import probe
+    from finetooth.probing.report import ProbeReport
     from finetooth.records import read_records, records_of
     from finetooth.runs import Run
     from finetooth.tokenizer import Tokenizer, load_tokenizer
@@ -49,6 +52,7 @@ __all__ = [
     "Inspection",
     "LabelsConfig",
     "MetricsCallback",
+    "ProbeReport",
     "Record",
     "Rendered",
     "Report",
@@ -64,6 +68,7 @@ __all__ = [
     "inspect",
     "load_tokenizer",
     "make_setup",
+    "probe",
     "read_records",
     "records_of",
     "train",
@@ -77,6 +82,8 @@ _HOMES = {
     "finetooth.inspection": ("Inspection", "inspect"),
     "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
+    "finetooth.probing.probe": ("probe",),
+    "finetooth.probing.report": ("ProbeReport",),
     "finetooth.records": ("read_records", "records_of"),
     "finetooth.runs": ("Run",),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),

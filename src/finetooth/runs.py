@@ -27,7 +27,7 @@ from finetooth.messages import say
 from finetooth.writing import whole_file
 
 RECIPE, ENVIRONMENT, FINGERPRINT = "recipe.yaml", "env.json", "fingerprint.json"
-FINDINGS, METRICS, SAMPLES = "findings.json", "metrics.jsonl", "samples.jsonl"
+FINDINGS, METRICS, SAMPLES, PROBE = "findings.json", "metrics.jsonl", "samples.jsonl", "probe.json"
 MODEL = "model"
 STAGED_CHECKPOINTS = ".saving"
 """Where checkpoints are written before they get their name; what lies there is not whole."""

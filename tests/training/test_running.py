@@ -25,7 +25,7 @@ from tests.training.toys import relative_difference  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
-FILES = {"recipe.yaml", "env.json", "fingerprint.json", "findings.json", METRICS, SAMPLES, "model"}
+FILES = {"recipe.yaml", "env.json", "fingerprint.json", "findings.json", METRICS, SAMPLES, "probe.json", "model"}
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("finetooth.cli.check", "command"),
     "fix": ("finetooth.cli.fix", "command"),
     "train": ("finetooth.cli.train", "command"),
+    "probe": ("finetooth.cli.probe", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

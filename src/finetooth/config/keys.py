@@ -96,6 +96,7 @@ RANGES: Mapping[str, str] = {
     "train.save_total_limit": "1 <= x",
     "train.num_samples": "0 <= x",
     "train.sample_tokens": "1 <= x",
+    "train.probe_prompts": "0 <= x",
 }
 """The numbers that keys allow, where it is not all of their type."""
 

@@ -195,6 +195,8 @@ class TrainConfig:
     """Prompts of the data that are answered after each evaluation, or at the end, for samples.jsonl."""
     sample_tokens: int = 64
     """The most tokens of such an answer."""
+    probe_prompts: int = 16
+    """Prompts of the data that the trained model answers at the end, for probe.json; 0 asks none."""
     device: Literal["auto", "cpu"] = "auto"
     """Where the model runs."""
 

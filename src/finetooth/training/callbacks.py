@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
 from finetooth.messages import say
+from finetooth.probing.generating import generate, stop_ids_of
 from finetooth.runs import METRICS, SAMPLES, Run
 from finetooth.tokenizer import Tokenizer
 from finetooth.training.rows import TrainRow
@@ -165,8 +164,9 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero or model is None or state.global_step == self.last_step:
             return
         self.last_step = state.global_step
-        for index, where, prompt in self.prompts:
-            ids, stopped = generate(model, prompt, max_tokens=self.max_tokens)
+        stops = stop_ids_of(model)
+        answers = generate(model, [prompt for _, _, prompt in self.prompts], max_tokens=self.max_tokens)
+        for (index, where, prompt), ids in zip(self.prompts, answers, strict=True):
             line = {
                 "step": state.global_step,
                 "record": index,
@@ -174,7 +174,7 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
                 "prompt": self._text(prompt),
                 "text": self._text(ids),
                 "ids": ids,
-                "stopped": stopped,
+                "stopped": bool(ids) and ids[-1] in stops,
             }
             self.run.append(SAMPLES, line)
 
@@ -185,41 +185,3 @@ class Sampler(TrainerCallback):  # type: ignore[misc]
 def _prompt(row: TrainRow) -> list[int]:
     first = next((index for index, label in enumerate(row.labels) if label != IGNORE_INDEX), 0)
     return row.input_ids[:first]
-
-
-def generate(model: Any, prompt: Sequence[int], *, max_tokens: int) -> tuple[list[int], bool]:
-    """Return a greedy answer, and whether it ended in a stop token of the model's generation configuration."""
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    ids = torch.tensor([list(prompt)], device=device)
-    found = model.generation_config.eos_token_id
-    stops = set(found if isinstance(found, (list, tuple)) else [] if found is None else [found])
-    pad_id = model.generation_config.pad_token_id
-    with torch.no_grad(), _dense_attention(model):
-        output = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=pad_id if pad_id is not None else min(stops, default=0),
-        )
-    model.train(was_training)
-    answer = output[0][ids.shape[1] :].tolist()
-    return answer, bool(answer) and answer[-1] in stops
-
-
-@contextmanager
-def _dense_attention(model: Any) -> Iterator[None]:
-    """Generate with SDPA where training runs on FlexAttention, which wants long sequences."""
-    before = str(getattr(model.config, "_attn_implementation", ""))
-    if before == "flex_attention":
-        model.set_attn_implementation("sdpa")
-    try:
-        yield
-    finally:
-        if before == "flex_attention":
-            model.set_attn_implementation(before)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from finetooth.config import Recipe, flatten, load_recipes
 from finetooth.environment import environment
 from finetooth.errors import ConfigError, FinetoothError, TrainingError
 from finetooth.messages import say, speaking
-from finetooth.runs import ENVIRONMENT, FINDINGS, FINGERPRINT, METRICS, MODEL, RECIPE, Run
+from finetooth.probing.probe import probe_model
+from finetooth.probing.prompts import prompts_of_data
+from finetooth.runs import ENVIRONMENT, FINDINGS, FINGERPRINT, METRICS, MODEL, PROBE, RECIPE, Run
 from finetooth.tokenizer import TokenizerFiles
 from finetooth.training.card import model_card
 from finetooth.training.preparing import Checked, Prepared, check_recipe, prepare, setup_of
@@ -37,6 +40,7 @@ MAY_CHANGE = (
     "train.report_to",
     "train.num_samples",
     "train.sample_tokens",
+    "train.probe_prompts",
     "train.device",
     "train.pack",
     "train.micro_batch_size",
@@ -122,8 +126,25 @@ def train_run(
         tell(say("training.shared_noise", name=name))
     tell(say("training.loss_path", device="GPU" if on_gpu(config) else "CPU"))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _probe(trainer, prepared, run)
     _finish(trainer, prepared, run, checked)
     return run
+
+
+def _probe(trainer: Any, prepared: Prepared, run: Run) -> None:
+    """Let the trained model answer prompts of its data, and write how it stops."""
+    config = prepared.config
+    if (
+        not config.train.probe_prompts
+        or not is_main_process()
+        or trainer.is_fsdp_enabled
+        or trainer.is_deepspeed_enabled
+    ):
+        return
+    prompts = islice(prompts_of_data(config.data.train, prepared.setup, config), config.train.probe_prompts)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    report = probe_model(model, prepared.setup.tokenizer, prompts, name=str(run.directory))
+    run.write_json(PROBE, report.to_json())
 
 
 def _say_nothing(sentence: str) -> None:

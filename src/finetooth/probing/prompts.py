@@ -1,0 +1,96 @@
+"""What a probe asks: the prompts of a data set as inference supplies them, or the lines of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from finetooth.config import Config, LabelsConfig
+from finetooth.errors import DataError
+from finetooth.inspection import open_records
+from finetooth.labels import Setup, encode_records
+from finetooth.messages import say
+from finetooth.records import records_of
+from finetooth.types import IGNORE_INDEX, Encoded, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt, encoded."""
+
+    record: int
+    """The number of its record, or of its line, from 0."""
+    where: str
+    input_ids: list[int]
+    question: str
+    """The user's last words, which an answer may echo; empty where they are not known."""
+    answer_tokens: int = 0
+    """Tokens of the answer in the data, 0 where there is none."""
+
+
+def prompts_of_data(sources: Sequence[str], setup: Setup, config: Config) -> Iterator[Prompt]:
+    """Yield the prompt of each record's last answer: everything before the first token that the model has to write.
+
+    Whatever labels are trained on, inference supplies what the chat template says: the labels are finetooth's own, and
+    those of rows that are encoded already.
+    """
+    for encoded, record in _encoded(open_records(list(sources), config.data), setup):
+        prompt = prompt_of(encoded, record)
+        if prompt is not None:
+            yield prompt
+
+
+def _encoded(records: Iterable[Record], setup: Setup) -> Iterator[tuple[Encoded, Record]]:
+    own = replace(setup, labels=LabelsConfig(train_on="last", response_template=setup.labels.response_template))
+    as_is = replace(setup, labels=LabelsConfig(way="as-is"))
+    for record in records:
+        chosen = own if record.input_ids is None else as_is
+        (encoded,) = encode_records(chosen, [record])
+        yield encoded, record
+
+
+def prompt_of(encoded: Encoded, record: Record) -> Prompt | None:
+    """Return the prompt of a row's last answer; `None` where it has none, or nothing stands before it."""
+    learned = [index for index, label in enumerate(encoded.labels) if label != IGNORE_INDEX]
+    if not learned:
+        return None
+    first = learned[-1]
+    while first > 0 and encoded.labels[first - 1] != IGNORE_INDEX:
+        first -= 1
+    if first == 0:
+        return None
+    users = [span for span in encoded.spans if span.role == "user"]
+    question = encoded.text[users[-1].start : users[-1].end].strip() if users else (record.prompt or "").strip()
+    return Prompt(
+        record=record.index,
+        where=encoded.where,
+        input_ids=list(encoded.input_ids[:first]),
+        question=question,
+        answer_tokens=learned[-1] + 1 - first,
+    )
+
+
+def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> Iterator[Prompt]:
+    """Yield a prompt for each line of a text file, as a user's message under the chat template.
+
+    Raises:
+        DataError: The file cannot be read, holds no line, or the model has no chat template.
+    """
+    if setup.template is None:
+        raise DataError(say("probing.no_template"), where=str(path), help="--template chatml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise DataError(say("probing.unreadable", reason=reason.lower()), where=str(path)) from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines()) if line.strip()]
+    if not lines:
+        raise DataError(say("probing.no_prompts"), where=str(path), help=say("probing.no_prompts_help"))
+    before = [{"role": "system", "content": system}] if system else []
+    for number, line in lines:
+        messages = [*before, {"role": "user", "content": line}]
+        (record,) = records_of([{"messages": messages}])
+        rendered = setup.template.render(record.messages or [], add_generation_prompt=True)
+        encoding = setup.tokenizer.encode([rendered], add_special_tokens=False)[0]
+        yield Prompt(record=number, where=f"{path}:{number + 1}", input_ids=list(encoding.ids), question=line)
