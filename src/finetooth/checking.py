@@ -18,7 +18,7 @@ from finetooth.inspection import open_any, setups_for
 from finetooth.labels import Setup
 from finetooth.messages import say
 from finetooth.rules import NotRun, Rule, select_rules
-from finetooth.rules.endings import BRANCHES, Branch
+from finetooth.rules.endings import BRANCHES, Branch, Prediction, predict
 from finetooth.rules.facts import SetupFacts
 from finetooth.types import SEVERITIES, Finding, Place, Record, Severity
 from finetooth.workers import in_process, in_processes
@@ -54,6 +54,11 @@ class SetupReport:
     """Rules that could not be run: code and reason."""
     unchecked: str | None = None
     """Why transformers may load the tokenizer otherwise, where that was not checked."""
+
+    @property
+    def prediction(self) -> dict[Prediction, float]:
+        """How the trained model will end its answers, from the labels alone: shares of records."""
+        return predict(self.endings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from finetooth.formats.wording import (
     evidence_of,
     extent,
     heading_details,
+    prediction_of,
     severity_word,
     share_of,
 )
@@ -115,7 +116,7 @@ def _endings(part: SetupReport) -> Iterator[str]:
         )
         yield f'<tr class="{kind}"><th scope="row">{escape(words)}</th><td class="n">{count:,}</td>'
         yield f'<td class="n">{escape(share_of(share))}</td><td class="drawn">{bar}</td></tr>\n'
-    yield "</tbody></table></div>\n"
+    yield f"</tbody></table></div>\n<p>{escape(prediction_of(part))}</p>\n"
 
 
 def _card(one: Standing, part: SetupReport) -> Iterator[str]:

@@ -15,6 +15,7 @@ from finetooth.formats.wording import (
     evidence_of,
     extent,
     heading_details,
+    prediction_of,
     severity_word,
     share_of,
 )
@@ -72,7 +73,7 @@ def _part(part: SetupReport) -> Iterator[str]:
             sign = ("✓" if branch == "stops" else "✗") if count else ""
             bar = "█" * max(round(share * _BAR), 1) if count else ""
             yield f"| {sign} | {escape(words)} | {count:,} | {escape(share_of(share))} | {bar} |\n"
-        yield "\n"
+        yield f"\n{escape(prediction_of(part))}\n\n"
     found = standing(part)
     if found:
         heads = (say(f"formats.head_{name}") for name in ("severity", "rule", "extent", "message"))

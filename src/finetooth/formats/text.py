@@ -14,6 +14,7 @@ from finetooth.formats.wording import (
     exit_meaning,
     extent,
     heading_details,
+    prediction_of,
     severity_word,
     share_of,
 )
@@ -142,6 +143,7 @@ class _Page:
             sign: Styled = [(f"{'✓' if is_good else '✗'} ", style if count != "0" else "quiet")]
             drawn: Styled = [(_bar(share, bar), style)]
             yield from line(sign, [(words, "" if count != "0" else "quiet")], count, share_of(share), drawn, "")
+        yield from self.prose([("→ ", "quiet"), (prediction_of(part), "")], first=2, rest=4)
 
     def finding(self, one: Standing, part: SetupReport) -> Iterator[Styled]:
         """Write a finding with those that follow from it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetooth.formats.report import Report, SetupReport, count_severities, fails, is_of_setup
 from finetooth.messages import say
-from finetooth.rules.endings import BRANCHES, Branch
+from finetooth.rules.endings import BRANCHES, Branch, predict
 from finetooth.types import Cause, Finding, Severity
 from finetooth.view.visible import harmless
 
@@ -64,6 +64,15 @@ def ending_rows(part: SetupReport) -> list[tuple[Branch, str, int, float]]:
         for branch in BRANCHES
         if (count := part.endings.get(branch, 0)) or branch == "stops"
     ]
+
+
+def prediction_of(part: SetupReport) -> str:
+    """Return how the trained model will end its answers, in a sentence; nothing where no record was counted."""
+    shares = sorted(predict(part.endings).items(), key=lambda item: -item[1]) if part.endings else []
+    words = [
+        say(f"formats.will_{name.replace('-', '_')}", share=share_of(share).strip()) for name, share in shares if share
+    ]
+    return say("formats.prediction", what=say("formats.comma").join(words)) if words else ""
 
 
 def evidence_of(cause: Cause, *, whole: bool = False) -> list[tuple[str, str]]:

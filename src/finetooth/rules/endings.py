@@ -49,6 +49,34 @@ BRANCHES: tuple[Branch, ...] = (
 )
 """In the order of the table that `check` prints."""
 
+Prediction = Literal["stops", "shows-literal", "runs-on"]
+"""How a model will end its answers: it stops, it writes the terminator as text and goes on, or it goes on."""
+
+PREDICTIONS: Mapping[Branch, Prediction] = {
+    "stops": "stops",
+    "forged": "stops",  # too early, where the text was cut
+    "split-by-normalizer": "shows-literal",
+    "split-no-token": "shows-literal",
+    "not-in-stop-set": "runs-on",
+    "masked-by-pad": "runs-on",
+    "masked-by-template": "runs-on",
+    "masked-other-terminator": "runs-on",
+    "absent": "runs-on",
+    "cut": "runs-on",
+    "unsupervised": "runs-on",
+}
+"""What each branch teaches. Measured on toy models: docs/checks.md, Prediction."""
+
+
+def predict(endings: Mapping[Branch, int]) -> dict[Prediction, float]:
+    """Return the share of records that teach each ending, from how many records end in which branch."""
+    total = sum(endings.values())
+    shares: dict[Prediction, float] = dict.fromkeys(("stops", "shows-literal", "runs-on"), 0.0)
+    for branch, count in endings.items():
+        shares[PREDICTIONS[branch]] += count / total
+    return shares
+
+
 SPLIT: tuple[Branch, ...] = ("split-by-normalizer", "split-no-token")
 MASKED: tuple[Branch, ...] = ("masked-by-pad", "masked-by-template", "masked-other-terminator")
 

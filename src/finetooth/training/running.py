@@ -250,6 +250,7 @@ def findings_json(report: Report) -> dict[str, Any]:
     return {
         "num_records": train.num_records,
         "endings": dict(train.endings),
+        "prediction": dict(train.prediction),
         "findings": [json.loads(line) for line in lines],
         "not_run": [{"code": code, "reason": reason} for code, reason in train.not_run],
     }
