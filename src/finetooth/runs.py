@@ -32,6 +32,8 @@ MODEL = "model"
 STAGED_CHECKPOINTS = ".saving"
 """Where checkpoints are written before they get their name; what lies there is not whole."""
 
+_HEADER_LIMIT = 100_000_000
+"""Bytes of a header above which a file is none of safetensors: the library's own limit."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -52,11 +54,8 @@ class Run:
             FinetoothError: It is not empty, or cannot be made.
         """
         try:
-            if self.directory.is_dir() and any(self.directory.iterdir()) and not resume:
-                if not force:
-                    raise FinetoothError(
-                        say("runs.not_empty"), where=str(self.directory), help=say("runs.not_empty_help")
-                    )
+            self.refuse(force=force, resume=resume)
+            if force and not resume:
                 self._empty()
             self.directory.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.directory / STAGED_CHECKPOINTS, ignore_errors=True)
@@ -67,11 +66,25 @@ class Run:
                 help=say("writing.failed_help"),
             ) from error
 
-    def _empty(self) -> None:
+    def refuse(self, *, force: bool = False, resume: bool = False) -> None:
+        """Refuse what lies there, before any work is done; the arguments are those of `begin`.
+
+        Raises:
+            FinetoothError: It is no directory, or one that is not empty.
+        """
+        where = str(self.directory)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise FinetoothError(say("runs.no_directory"), where=where, help=say("runs.elsewhere"))
+        if not self.directory.is_dir() or not any(self.directory.iterdir()):
+            return
         if not (self.directory / RECIPE).is_file():
-            # What finetooth did not write, it does not delete.
-            raise FinetoothError(say("runs.no_run"), where=str(self.directory), help=say("writing.failed_help"))
-        for path in self.directory.iterdir():
+            # What finetooth did not write, it does not delete, and adds nothing to.
+            raise FinetoothError(say("runs.no_run"), where=where, help=say("runs.elsewhere"))
+        if not (force or resume):
+            raise FinetoothError(say("runs.not_empty"), where=where, help=say("runs.not_empty_help"))
+
+    def _empty(self) -> None:
+        for path in self.directory.iterdir() if self.directory.is_dir() else ():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -125,11 +138,11 @@ class Run:
                     file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
 
     def checkpoints(self) -> dict[int, Path]:
-        """Return the whole checkpoints by step, ascending."""
+        """Return the whole checkpoints by step, ascending; one whose weights cannot be read is none."""
         found: dict[int, Path] = {}
         for path in self.directory.iterdir() if self.directory.is_dir() else ():
             match = _CHECKPOINT.fullmatch(path.name)
-            if match and (path / "trainer_state.json").is_file():
+            if match and (path / "trainer_state.json").is_file() and all(map(_is_readable, path.glob("*.safetensors"))):
                 found[int(match[1])] = path
         return dict(sorted(found.items()))
 
@@ -137,3 +150,15 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the trained model lies there: it is written last."""
         return os.path.isdir(self.directory / MODEL)
+
+
+def _is_readable(file: Path) -> bool:
+    """Return whether the header of a safetensors file is whole, and the file as long as it says."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length)) if length < _HEADER_LIMIT else {}
+    except (OSError, ValueError):
+        return False
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return bool(ends) and file.stat().st_size == 8 + length + max(ends)

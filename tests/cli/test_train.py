@@ -47,7 +47,10 @@ def test_it_checks_shows_trains_and_tells(finetooth: Finetooth, tmp_path: Path) 
     assert "step 2/2" in result.err
     assert result.out.splitlines()[1].split()[:2] == ["out", "2"]
     assert finetooth("train", str(recipe), "-o", "out").code == 2
-    again = finetooth("train", str(recipe), "-o", "out", "--resume", "--format", "json")
+    other = finetooth("train", str(recipe), "-o", "out", "--resume", "--set", "train.seed=3")
+    assert other.code == 2
+    assert "begun with another recipe" in other.err
+    again = finetooth("train", str(recipe), "-o", "out", "--resume", "--format", "json", "--set", "train.max_steps=2")
     assert json.loads(again.out)[0]["step"] == 2
     assert "finished already" in again.err
 
@@ -58,12 +61,16 @@ def test_errors_of_the_check_stop_it(finetooth: Finetooth, tmp_path: Path) -> No
     recipe = write_recipe(tmp_path, labels=labels, train__max_steps=1)
     result = finetooth("train", str(recipe), "-o", "out")
     assert result.code == 1
+    assert finetooth("train", str(recipe), "--dry-run", "-q").code == 1
     assert "LAB002" in result.err
     assert "--no-check" in result.err
     assert not (tmp_path / "out").exists()
     again = finetooth("train", str(recipe), "-o", "out", "--no-check", "-q")
     assert again.code == 0
-    assert again.err.splitlines() == ["recipe: the check found errors, and it is trained all the same"]
+    assert again.err.splitlines() == [
+        "error LAB002 masked-eos: the label of `</s>` (2) at the end of answers is -100, in 20 of 20 rows",
+        "out: the check found errors, and it is trained all the same",
+    ]
 
 
 def test_a_run_that_fails_does_not_keep_the_next_from_running(finetooth: Finetooth, tmp_path: Path) -> None:
@@ -83,6 +90,7 @@ def test_a_run_that_fails_does_not_keep_the_next_from_running(finetooth: Finetoo
         ([], "nothing says where the run goes"),
         (["-o", "out", "--pack", "tree"], "invalid value `tree`"),
         (["-o", "out", "--set", "train.epochs=0"], "`train.epochs` cannot be `0`"),
+        (["-o", "out", "--set", "data=nowhere.jsonl"], "nowhere.jsonl"),
         (["-o", "out", "--set", "train.epoch=2"], "did you mean `train.epochs`?"),
     ],
 )

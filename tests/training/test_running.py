@@ -197,6 +197,32 @@ def test_resume_after_a_kill_within_a_checkpoint_equals_no_kill(tmp_path: Path) 
     assert relative_difference(final_weights(run.directory), final_weights(tmp_path / "whole")) < 1e-6
 
 
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    (run,) = train(recipe, "out")
+    assert list(run.checkpoints()) == [4, 6]
+    last = run.directory / "checkpoint-6" / "model.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    assert list(run.checkpoints()) == [4]
+    (run.directory / "checkpoint-4" / "model.safetensors").write_bytes(b"")
+    assert list(run.checkpoints()) == []
+
+
+def test_intervals_may_change_where_a_run_goes_on(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    (run,) = train(recipe, "out")
+    import shutil
+
+    shutil.rmtree(run.directory / "model")
+    shutil.rmtree(run.directory / "checkpoint-6")
+    train(recipe, "out", resume=True, sets=["train.logging_steps=5"])
+    assert [line["step"] for line in run.lines(METRICS)] == [1, 2, 3, 4, 5, 6]
+    shutil.rmtree(run.directory / "model")
+    shutil.rmtree(run.directory / "checkpoint-6")
+    train(recipe, "out", resume=True, sets=["train.logging_steps=6"])
+    assert [line["step"] for line in run.lines(METRICS)] == [1, 2, 3, 4, 6]
+
+
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     one = prepared(recipe)
@@ -214,10 +240,12 @@ def test_a_directory_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
-    for force in (False, True):
-        with pytest.raises(FinetoothError, match="not empty"):
-            train(recipe, "out", force=force)
-    assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
+    for options in ([], ["force"], ["resume"]):
+        with pytest.raises(FinetoothError, match="holds no run of finetooth"):
+            train(recipe, "out", force="force" in options, resume="resume" in options)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    with pytest.raises(FinetoothError, match="the output is a file"):
+        train(recipe, recipe)
 
 
 # Several processes -------------------------------------------------------------------------------------------------
@@ -354,7 +382,10 @@ def test_a_row_longer_than_the_budget_has_a_pack_of_its_own(tmp_path: Path) -> N
         ({"train__learning_rte": 1}, "unknown key `train.learning_rte`"),
         ({"train__batch_size": "many"}, "`train.batch_size` cannot be `many`"),
         ({"train__batch_size": 0}, "`train.batch_size` cannot be `0`"),
-        ({"train__scheduler": "steep"}, "transformers refuses the arguments"),
+        ({"train__scheduler": "steep"}, "--> train.scheduler"),
+        ({"train__optimizer": "steep"}, "--> train.optimizer"),
+        ({"train__report_to": "nobody"}, "--> train.report_to"),
+        ({"train__precision": "fp16"}, "fp16 needs an accelerator"),
         ({"train__method": "lora", "lora": {"target_modules": ["nothing"]}}, "the adapter cannot be made"),
         ({"tokenizer": str(Path("base") / "nowhere")}, "nowhere"),
     ],
@@ -364,6 +395,14 @@ def test_a_wrong_recipe_is_refused(keys: dict[str, Any], complaint: str, tmp_pat
     with pytest.raises(FinetoothError) as raised:
         train(write_recipe(tmp_path, **keys), "out")
     assert complaint in str(raised.value)
+    # Nothing is left that would stand in the way of the mended recipe.
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    train(write_recipe(tmp_path, train__method="lora", train__max_steps=1, train__save_steps="never"), "out")
+    with pytest.raises(ConfigError, match="holds an adapter, and no model"):
+        train(write_recipe(tmp_path, model="out/model"), "again")
 
 
 def test_a_recipe_names_model_and_data(tmp_path: Path) -> None:

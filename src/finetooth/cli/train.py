@@ -26,7 +26,6 @@ from finetooth.runs import METRICS, Run
 from finetooth.training.memory import Memory
 from finetooth.training.planning import RunPlan, plan_run
 from finetooth.training.preparing import Checked, Prepared, check_recipe, prepare, setup_of
-from finetooth.training.rows import TrainRow
 
 SHOWN_METRICS = ("loss", "eos_loss", "p_eos_end", "p_eos_inside", "token_accuracy")
 
@@ -61,18 +60,18 @@ def command(
     directories = run_directories(chosen, Path(output or "."))
     if not dry_run and is_main_process():
         for directory in directories:
-            _refuse_directory(directory, resume=resume, force=force)
+            Run(directory).refuse(resume=resume, force=force)
     jobs = [
         _Job(invocation, recipe, setup, directory, color=invocation.color)
         for recipe, setup, directory in zip(chosen, setups, directories, strict=True)
     ]
     if is_main_process():
         tell_unchecked(invocation, setups)
-        if not all([job.check(no_check=no_check) for job in jobs]) and not dry_run:
-            return 1
-    if dry_run:
-        _write_plans(jobs, format_name)
-        return 0
+        may_begin = all([job.check(no_check=no_check) for job in jobs])
+        if dry_run:
+            _write_plans(jobs, format_name)
+        if dry_run or not may_begin:
+            return int(not may_begin)
     return _train(jobs, resume=resume, force=force, format_name=format_name)
 
 
@@ -90,7 +89,8 @@ class _Job:
 
     @property
     def name(self) -> str:
-        return self.recipe.name
+        """What the run is called in what is said: its folder's name, where it has one."""
+        return self.directory.name or self.recipe.name
 
     def tell(self, sentence: str) -> None:
         self.invocation.talk(f"{self.name}: {sentence}")
@@ -117,6 +117,9 @@ class _Job:
         if self.broken:
             first = str(self.broken[0]).replace("\n", " ")
             self.invocation.talk(say("cli_inspect.skipped", count=len(self.broken), first=first))
+        if errors and self.invocation.quiet:
+            for one in errors:
+                click.echo(f"{say('formats.severity_error')} {one.code} {one.name}: {one.message}", err=True)
         if errors:
             click.echo(
                 say("cli_train.errors_all_the_same" if no_check else "cli_train.errors", name=self.name), err=True
@@ -136,36 +139,32 @@ class _Job:
         color = self.color and sys.stderr.isatty()
         style = (lambda text, learned: paint(text, "blue" if learned else "dim", enabled=True)) if color else None
         self.tell(say("cli_train.batch"))
-        for line in draw(_first_step(prepared), self.setup.tokenizer, width=width, style=style):
+        rows = [prepared.rows[index] for index in _order(prepared)[: self.recipe.config.train.batch_size]]
+        for line in draw(rows, self.setup.tokenizer, width=width, style=style):
             self.invocation.talk(f"  {line}")
 
 
-def _first_step(prepared: Prepared) -> list[TrainRow]:
-    """Return the rows of the first step; without torch, which draws them, as many as it has."""
-    train = prepared.config.train
+def _order(prepared: Prepared) -> list[int]:
+    """Return the rows in the order of the first epoch; in that of the data without torch, which draws it."""
     try:
         from finetooth.training.steps import StepSampler
     except ImportError:
-        return prepared.rows[: train.batch_size]
-    indices = next(iter(StepSampler(len(prepared.rows), train.batch_size, seed=train.seed)))
-    return [prepared.rows[index] for index in indices]
-
-
-def _refuse_directory(directory: Path, *, resume: bool, force: bool) -> None:
-    """Refuse what lies there already before anything is checked, which may take minutes."""
-    if directory.is_dir() and any(directory.iterdir()) and not resume and not force:
-        raise FinetoothError(say("runs.not_empty"), where=str(directory), help=say("runs.not_empty_help"))
+        return list(range(len(prepared.rows)))
+    train = prepared.config.train
+    steps = StepSampler(len(prepared.rows), train.batch_size, seed=train.seed)
+    return [index for step in steps for index in step]
 
 
 def _train(jobs: Sequence[_Job], *, resume: bool, force: bool, format_name: str) -> int:
     """Train one after the other; one that fails does not keep the next from running."""
-    from finetooth.training.running import is_main_process, train_run
+    from finetooth.training.running import is_main_process, refuse_another, train_run
 
     code = 0
     finished: list[tuple[_Job, Run]] = []
     for job in jobs:
         run = Run(job.directory)
         if resume and run.is_finished:
+            refuse_another(job.recipe, run)
             job.invocation.talk(say("cli_train.finished", name=job.name))
             finished.append((job, run))
             continue
@@ -178,6 +177,11 @@ def _train(jobs: Sequence[_Job], *, resume: bool, force: bool, format_name: str)
             quiet = job.invocation.quiet
             train_run(prepared, run, checked=job.checked, resume=resume, tell=job.tell, progress=not quiet)
             finished.append((job, run))
+        except KeyboardInterrupt:
+            step = max(run.checkpoints(), default=0)
+            early = say("cli_train.interrupted_early", name=job.name)
+            click.echo("\n" + (say("cli_train.interrupted", name=job.name, step=step) if step else early), err=True)
+            raise
         except FinetoothError as error:
             if len(jobs) == 1:
                 raise
@@ -232,6 +236,7 @@ def _write_plans(jobs: Sequence[_Job], format_name: str) -> None:
             num_dropped=prepared.num_dropped,
             on_gpu=gpu,
             weight_bytes=_weight_bytes(job.recipe, gpu=gpu),
+            order=_order(prepared),
         )
         plans.append({"name": job.name, "directory": str(job.directory), **plan.to_json()})
         if format_name == "text":

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_origin
 
-from finetooth.config.files import Place, Value, find_file, read_file
+from finetooth.config.files import SHORTHANDS, Place, Value, find_file, read_file
 from finetooth.config.keys import Key, allowed_range, closest, flatten, in_range, keys, members, nest, unknown_key
 from finetooth.config.tree import Config
 from finetooth.errors import ConfigError
@@ -149,7 +149,7 @@ def _from_sets(sets: Sequence[str], errors: list[ConfigError]) -> dict[str, Valu
     given: dict[str, Value] = {}
     for text in sets:
         name, equals, value = text.partition("=")
-        name = name.strip()
+        name = SHORTHANDS.get(name.strip(), name.strip())
         place = Place("--set", f"--set {text}")
         if not equals:
             errors.append(

@@ -88,7 +88,8 @@ def load_recipes(
     matrix = apart[MATRIX]
     variants = [(path.stem, {})] if matrix is nothing or matrix.data is None else _variants(matrix, errors)
     variants = variants or [(path.stem, {})]  # what else is wrong is told as well
-    overruled = {text.partition("=")[0].strip() for text in sets} | set(flags or {})
+    names = [text.partition("=")[0].strip() for text in sets]
+    overruled = {SHORTHANDS.get(name, name) for name in names} | set(flags or {})
     for name in sorted({name for _, settings in variants for name in settings} & overruled):
         what = say("config.set_in_matrix", key=name)
         errors.append(ConfigError(what, where=f"--set {name}", help=say("config.set_in_matrix_help")))

@@ -47,8 +47,13 @@ def load_model(config: Config) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    except ImportError as error:
+        reason = _shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
+        raise TrainingError(
+            say("training.no_model", reason=reason), where="model.attention", help="--set model.attention=auto"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = _shortened((str(error).strip().splitlines() or [type(error).__name__])[0])
         raise TrainingError(
             say("training.no_model", reason=reason), where=path, help=say("training.no_model_help")
         ) from error
@@ -121,11 +126,14 @@ def training_arguments(config: Config, run: Run, *, has_eval: bool) -> Any:
         TrainingError: transformers refuses a value.
     """
     from transformers import TrainingArguments
+    from transformers.integrations import get_reporting_integration_callbacks
 
     train = config.train
     precision = train.precision
     if precision == "auto":
         precision = "bf16" if on_gpu(config) and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not on_gpu(config):
+        raise TrainingError(say("training.no_fp16"), where="train.precision", help="--set train.precision=bf16")
     evaluates: dict[str, Any] = {"eval_strategy": "no"}
     if has_eval:
         evaluates = {"eval_strategy": "epoch" if train.eval_steps == "epoch" else "steps"}
@@ -173,12 +181,34 @@ def training_arguments(config: Config, run: Run, *, has_eval: bool) -> Any:
             **saves,
             **_checkpointing(config),
         )
-    except (ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0][:300]
+        # Trackers are looked for by the Trainer itself, which would be late.
+        get_reporting_integration_callbacks(args.report_to)
+    except (ValueError, ImportError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            say("training.bad_arguments", reason=reason), where="train", help="finetooth config train"
+            say("training.bad_arguments", reason=_shortened(reason)),
+            where=_blamed(config, reason),
+            help="finetooth config train",
         ) from error
     if args.n_gpu > 1:
         # Several GPUs in one process would be torch's DataParallel, which cuts masks of packs apart.
         args._n_gpu = 1
     return args
+
+
+def _blamed(config: Config, reason: str) -> str:
+    """Return the key whose value an error of transformers names; the section where it names none."""
+    train = config.train
+    for key, values in (
+        ("optimizer", [train.optimizer]),
+        ("scheduler", [train.scheduler]),
+        ("report_to", train.report_to),
+    ):
+        if any(value.lower() in reason.lower() for value in values):
+            return f"train.{key}"
+    return "train"
+
+
+def _shortened(reason: str, limit: int = 200) -> str:
+    """Return an error without the end of a long list, cut between words."""
+    return reason if len(reason) <= limit else reason[:limit].rpartition(" ")[0] + " ..."

@@ -37,6 +37,10 @@ class RunWriter(TrainerCallback):  # type: ignore[misc]
     def __init__(self, run: Run) -> None:
         self.run = run
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Take the intervals that are asked for now: a checkpoint brings those that it was written with."""
+        state.compute_steps(args, state.max_steps)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Have the last step logged, whatever the interval."""
         if state.global_step >= state.max_steps:

@@ -17,6 +17,8 @@ PER_BATCH = 8.0
 """What a pass costs however short, in tokens of a small model."""
 PAD_TOKENS = 16_384
 """Tokens of a padded batch, padding included, where nothing else is asked for: 16 rows of 1,024."""
+CHOICE_STEPS = 4
+"""The first steps, by which the budget of tokens a pack is chosen."""
 DEVICE_TOKENS = 4_096
 """Tokens of a pack, or of a padded batch, on an accelerator, where memory is the limit."""
 

@@ -25,6 +25,8 @@ class Shapes:
     intermediate_size: int
     num_layers: int
     vocab_size: int
+    config: Mapping[str, Any]
+    """Of the text model, as config.json holds it."""
 
     @property
     def num_weights(self) -> int:
@@ -57,6 +59,7 @@ def read_shapes(path: str) -> Shapes | None:
                 intermediate_size=int(text.get("intermediate_size") or 4 * hidden),
                 num_layers=int(text["num_hidden_layers"]),
                 vocab_size=int(text["vocab_size"]),
+                config=text,
             )
             if sizes
             else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from finetooth.config import Config
 from finetooth.packing import Cost, Plan, Row, choose_budget, make_packs, make_padded, plan
-from finetooth.training.cost import DEVICE_TOKENS, PAD_TOKENS, cpu_cost
+from finetooth.training.cost import CHOICE_STEPS, DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.memory import Memory, Shapes, estimate, read_shapes
 from finetooth.training.rows import EncodedRows
 
@@ -55,7 +55,14 @@ class RunPlan:
 
 
 def plan_run(
-    config: Config, rows: EncodedRows, *, num_eval_rows: int, num_dropped: int, on_gpu: bool, weight_bytes: int
+    config: Config,
+    rows: EncodedRows,
+    *,
+    num_eval_rows: int,
+    num_dropped: int,
+    on_gpu: bool,
+    weight_bytes: int,
+    order: Sequence[int] | None = None,
 ) -> RunPlan:
     """Return the numbers of a run.
 
@@ -66,12 +73,12 @@ def plan_run(
         num_dropped: Rows that the way of making labels drops.
         on_gpu: Whether attention skips what is masked.
         weight_bytes: Of one weight.
+        order: The rows in the order of the first epoch; `None` takes that of the data.
     """
     train = config.train
     shapes = read_shapes(config.model.path or "")
     steps_per_epoch = max(1, -(-len(rows) // train.batch_size))
-    order = list(range(len(rows)))
-    random.Random(train.seed).shuffle(order)
+    order = range(len(rows)) if order is None else order
     steps = [
         [rows[index] for index in order[start : start + train.batch_size]]
         for start in range(0, min(len(rows), _SAMPLED_STEPS * train.batch_size), train.batch_size)
@@ -107,14 +114,14 @@ def _packed(
     config: Config, steps: Sequence[Sequence[Row]], shapes: Shapes | None, *, on_gpu: bool
 ) -> tuple[str, int, float, Plan]:
     train = config.train
-    cost = Cost(per_pair=0.0) if on_gpu or shapes is None else cpu_cost(_ShapesConfig(shapes))
+    cost = Cost(per_pair=0.0) if on_gpu or shapes is None else cpu_cost(SimpleNamespace(**shapes.config))
     asked = train.pack_tokens
     if asked == "auto":
         budgets: dict[str, Any] = {"budgets": (DEVICE_TOKENS,)} if on_gpu else {}
     else:
         budgets = {"budgets": (asked,)}
     pad_tokens = DEVICE_TOKENS if on_gpu else PAD_TOKENS
-    choice = choose_budget(steps, cost, pad_tokens=pad_tokens, **budgets)
+    choice = choose_budget(steps[:CHOICE_STEPS], cost, pad_tokens=pad_tokens, **budgets)
     rows = [row for step in steps for row in step]
     if train.pack == "pad" or (train.pack == "auto" and choice.gain < 1.0):
         budget = pad_tokens if asked == "auto" else int(asked)
@@ -124,12 +131,3 @@ def _packed(
         return "pad", budget, 1.0, plan(rows, padded)
     packs = [pack for step in steps for pack in make_packs(step, max_tokens=choice.max_tokens, long_rows="alone")]
     return "forest", choice.max_tokens, choice.gain, plan(rows, packs)
-
-
-class _ShapesConfig:
-    """What `cpu_cost` asks of a configuration, by shapes."""
-
-    def __init__(self, shapes: Shapes) -> None:
-        self.hidden_size = shapes.hidden_size
-        self.intermediate_size = shapes.intermediate_size
-        self.num_attention_heads = 1

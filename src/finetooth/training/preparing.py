@@ -54,6 +54,10 @@ def setup_of(recipe: Recipe) -> Setup:
     if not config.data.train:
         raise ConfigError(say("training.no_data_key"), where=recipe.where, help="data: train.jsonl")
     directory = Path(config.model.path).expanduser()
+    if (directory / "adapter_config.json").is_file():
+        raise ConfigError(
+            say("training.is_adapter", path=config.model.path), where=recipe.where, help=say("training.is_adapter_help")
+        )
     if directory.is_dir() and not any(directory.glob("*.safetensors")):
         raise ConfigError(
             say("training.no_weights", path=config.model.path), where=recipe.where, help=say("training.no_weights_help")

@@ -91,9 +91,12 @@ def train_run(
 
     config = prepared.config
     tell = tell if tell is not None and is_main_process() else _say_nothing
-    checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
+    if resume:
+        refuse_another(prepared.recipe, run, label_hash=prepared.fingerprint.label_hash)
     quieten_libraries()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # What can be refused is refused before anything is written.
+    arguments = training_arguments(config, run, has_eval=len(prepared.eval_rows) > 0)
     model = load_model(config)
     refuse_foreign_ids(model, prepared.rows, str(config.model.path))
     train = config.train
@@ -107,7 +110,7 @@ def train_run(
         callbacks.append(Progress(run.directory.name, is_terminal=sys.stderr.isatty()))
     trainer = ForestTrainer(
         model=model,
-        args=training_arguments(config, run, has_eval=len(prepared.eval_rows) > 0),
+        args=arguments,
         train_dataset=prepared.rows,
         eval_dataset=prepared.eval_rows if len(prepared.eval_rows) else None,
         callbacks=callbacks,
@@ -124,6 +127,9 @@ def train_run(
     noisy = {"dropout": train.method == "lora" and config.lora.dropout, "NEFTune": train.neftune_alpha}
     for name in (name for name, value in noisy.items() if value and trainer.way == "forest"):
         tell(say("training.shared_noise", name=name))
+    checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
+    if not prepared.rows.num_supervised():
+        tell(say("training.nothing_supervised"))
     tell(say("training.loss_path", device="GPU" if on_gpu(config) else "CPU"))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _probe(trainer, prepared, run)
@@ -152,10 +158,8 @@ def _say_nothing(sentence: str) -> None:
 
 
 def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: bool, tell: Tell) -> Path | None:
-    """Write what is known of a run, or see that it is the same as before; returns the checkpoint to go on from."""
+    """Write what is known of a run; returns the checkpoint to go on from."""
     checkpoints = list(run.checkpoints().items()) if resume else []
-    if resume:
-        _refuse_another(prepared, run)
     step = checkpoints[-1][0] if checkpoints else 0
     if is_main_process():
         if resume:
@@ -170,13 +174,23 @@ def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: boo
     return checkpoints[-1][1] if checkpoints else None
 
 
-def _refuse_another(prepared: Prepared, run: Run) -> None:
-    """Refuse to go on with another recipe, or other labels, than a run was begun with."""
+def refuse_another(recipe: Recipe, run: Run, *, label_hash: str | None = None) -> None:
+    """Refuse to go on with another recipe, or other labels, than a run was begun with.
+
+    Args:
+        recipe: What is to be gone on with.
+        run: The run.
+        label_hash: Of the labels that it would learn from; `None` where they are not known.
+
+    Raises:
+        ConfigError: The recipe is another one.
+        TrainingError: The labels are others.
+    """
     path = run.directory / RECIPE
     if not path.is_file():
         return
     (before,) = load_recipes(path, environ={})
-    old, new = flatten(before.config), flatten(prepared.config)
+    old, new = flatten(before.config), flatten(recipe.config)
     changed = [key for key in new if old[key] != new[key] and not key.startswith(MAY_CHANGE)]
     if changed:
         key = changed[0]
@@ -186,7 +200,7 @@ def _refuse_another(prepared: Prepared, run: Run) -> None:
             help=f"finetooth train {path} --resume -o {run.directory}",
         )
     known = run.read_json(FINGERPRINT)
-    if known is not None and known.get("label_hash") != prepared.fingerprint.label_hash:
+    if label_hash is not None and known is not None and known.get("label_hash") != label_hash:
         raise TrainingError(
             say("training.other_labels"), where=str(run.directory), help=say("training.other_labels_help")
         )
@@ -324,5 +338,7 @@ def run_directories(recipes: Sequence[Recipe], output: Path) -> list[Path]:
     names = [one.name for one in recipes]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(say("training.same_name", name=twice), where=recipes[0].where, help="--output")
+        raise ConfigError(
+            say("training.same_name", name=twice), where=recipes[0].where, help=say("training.same_name_help")
+        )
     return [output / name for name in names]

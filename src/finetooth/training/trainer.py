@@ -31,7 +31,7 @@ from finetooth.packing import Choice, Cost, Pack, Padded, Row, choose_budget
 from finetooth.packing.mask import MaskMaker
 from finetooth.runs import STAGED_CHECKPOINTS, Run
 from finetooth.training.attention import NAME as FOREST_SDPA
-from finetooth.training.cost import DEVICE_TOKENS, PAD_TOKENS, cpu_cost
+from finetooth.training.cost import CHOICE_STEPS, DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.forward import Head, inputs_of
 from finetooth.training.observed import Observed
 from finetooth.training.rows import EncodedRows, TrainRow
@@ -45,9 +45,6 @@ _COLUMNS = ("input_ids", "labels", "attention_mask", "completion_mask", "assista
 
 _WRITERS = ("PytorchStreamWriter", "inline_container")
 """What stands in torch's errors when a file could not be written."""
-
-_SAMPLED_STEPS = 4
-"""The steps by which the budget of tokens is chosen."""
 
 
 class ForestMixin(_Base):  # type: ignore[misc]
@@ -135,7 +132,7 @@ class ForestMixin(_Base):  # type: ignore[misc]
             return self.way
         rows = self._rows_of(self.train_dataset)
         sampler = StepSampler(len(rows), self._rows_per_step or 1, seed=self.args.seed)
-        steps = [[rows[index] for index in indices] for _, indices in zip(range(_SAMPLED_STEPS), sampler, strict=False)]
+        steps = [[rows[index] for index in indices] for _, indices in zip(range(CHOICE_STEPS), sampler, strict=False)]
         sampled = [row for step in steps for row in step]
         ids = [token for row in sampled for token in row.input_ids]
         model = self.accelerator.unwrap_model(self.model)
