@@ -24,6 +24,7 @@ from typing import Any
 
 from finetooth.errors import FinetoothError
 from finetooth.messages import say
+from finetooth.weightfiles import read_header
 from finetooth.writing import whole_file
 
 RECIPE, ENVIRONMENT, FINGERPRINT = "recipe.yaml", "env.json", "fingerprint.json"
@@ -32,8 +33,6 @@ MODEL = "model"
 STAGED_CHECKPOINTS = ".saving"
 """Where checkpoints are written before they get their name; what lies there is not whole."""
 
-_HEADER_LIMIT = 100_000_000
-"""Bytes of a header above which a file is none of safetensors: the library's own limit."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -153,12 +152,7 @@ class Run:
 
 
 def _is_readable(file: Path) -> bool:
-    """Return whether the header of a safetensors file is whole, and the file as long as it says."""
     try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(length)) if length < _HEADER_LIMIT else {}
-    except (OSError, ValueError):
+        return bool(read_header(file))
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return bool(ends) and file.stat().st_size == 8 + length + max(ends)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from finetooth.config import Config
+from finetooth.weightfiles import read_header
 
-_HEADER_LIMIT = 100_000_000
-"""Bytes of a header above which a file is none: the limit of the safetensors library."""
 _NO_LINEAR = ("embed", "lm_head", "norm", "wte", "wpe")
 
 
@@ -49,7 +48,7 @@ def read_shapes(path: str) -> Shapes | None:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         sizes: dict[str, tuple[int, ...]] = {}
         for file in sorted(directory.glob("*.safetensors")):
-            sizes |= _header(file)
+            sizes |= {name: tuple(entry["shape"]) for name, entry in read_header(file).items()}
         text = config.get("text_config") or config
         hidden = int(text["hidden_size"])
         return (
@@ -66,15 +65,6 @@ def read_shapes(path: str) -> Shapes | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > _HEADER_LIMIT:
-            raise ValueError(f"{file} has no header of safetensors")
-        entries: dict[str, Any] = json.loads(opened.read(length))
-    return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,25 +26,18 @@ from finetooth.loss import Targets
 from finetooth.messages import say
 from finetooth.packing import Choice, Cost, Pack, Padded, Row, choose_budget
 from finetooth.packing.mask import MaskMaker
-from finetooth.runs import STAGED_CHECKPOINTS, Run
 from finetooth.training.attention import NAME as FOREST_SDPA
+from finetooth.training.checkpoints import WholeCheckpoints
+from finetooth.training.collated import CollatedRows
 from finetooth.training.cost import CHOICE_STEPS, DEVICE_TOKENS, PAD_TOKENS, cpu_cost
 from finetooth.training.forward import Head, inputs_of
 from finetooth.training.observed import Observed
-from finetooth.training.rows import EncodedRows, TrainRow
+from finetooth.training.rows import EncodedRows
 from finetooth.training.steps import Step, StepLoader, StepMaker, StepSampler, Way
 from finetooth.training.trial import Trial, try_packs
 
-_Base: Any = Trainer if TYPE_CHECKING else object
 
-_COLUMNS = ("input_ids", "labels", "attention_mask", "completion_mask", "assistant_masks", "token_type_ids")
-"""The columns of a row that collators of text read."""
-
-_WRITERS = ("PytorchStreamWriter", "inline_container")
-"""What stands in torch's errors when a file could not be written."""
-
-
-class ForestMixin(_Base):  # type: ignore[misc]
+class ForestMixin(WholeCheckpoints):
     """Makes a Trainer train on forests of prefixes; put it before `Trainer` or `SFTTrainer` in the bases of a class.
 
     The loss is the sum over supervised tokens divided by those of the whole optimizer step, over ranks and
@@ -115,7 +105,7 @@ class ForestMixin(_Base):  # type: ignore[misc]
 
     def _rows_of(self, dataset: Any) -> Sequence[Row]:
         """Return the rows of a data set: those that finetooth has encoded, or labelled by the trainer's collator."""
-        return dataset if isinstance(dataset, EncodedRows) else _CollatedRows(dataset, self.data_collator)
+        return dataset if isinstance(dataset, EncodedRows) else CollatedRows(dataset, self.data_collator)
 
     def _default_stop_ids(self) -> list[int]:
         config = getattr(self.model, "generation_config", None)
@@ -249,6 +239,9 @@ class ForestMixin(_Base):  # type: ignore[misc]
             known = self.__dict__["_known_num_weights"] = sum(weight.numel() for weight in self.model.parameters())
         return known
 
+    def _pause(self) -> contextlib.AbstractContextManager[None]:
+        return self._observed.pause()
+
     # A step -----------------------------------------------------------------------------------------------------------
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -362,87 +355,9 @@ class ForestMixin(_Base):  # type: ignore[misc]
         model.train(was_training)
         return metrics
 
-    # Checkpoints ------------------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save a checkpoint, whole or not at all: it is written aside, and renamed once everything is on the disk."""
-        with self._observed.pause():
-            run_dir = Path(self._get_output_dir(trial=trial))
-            stage = run_dir / STAGED_CHECKPOINTS
-            name = f"checkpoint-{self.state.global_step}"
-            best = self.state.best_model_checkpoint
-            output_dir = self.args.output_dir
-            try:
-                if self.args.should_save:
-                    shutil.rmtree(stage, ignore_errors=True)
-                self.accelerator.wait_for_everyone()
-                self.args.output_dir = str(stage)
-                super()._save_checkpoint(model, trial)
-                self.args.output_dir = output_dir
-                self._name_best(run_dir, name, best)
-                self.accelerator.wait_for_everyone()
-                if self.args.should_save:
-                    self.state.save_to_json(str(stage / name / "trainer_state.json"))
-                    _install(stage / name, run_dir / name)
-            except OSError as error:
-                raise _not_saved(name, error.strerror or str(error), run_dir) from error
-            except Exception as error:
-                # safetensors and torch have errors of their own for a disk that takes no more: torch's says only that
-                # its file is not as long as what was written.
-                if type(error).__name__ == "SafetensorError" or any(word in str(error) for word in _WRITERS):
-                    raise _not_saved(name, str(error), run_dir) from error
-                raise
-            finally:
-                self.args.output_dir = output_dir
-                if self.args.should_save:
-                    shutil.rmtree(stage, ignore_errors=True)
-            if self.args.should_save and self.args.save_total_limit:
-                _remove_older(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
-
-    def _name_best(self, run_dir: Path, name: str, before: str | None) -> None:
-        """Name the best checkpoint by the place where it will lie: Trainer has looked beside the staged one."""
-        best_name = f"checkpoint-{self.state.best_global_step}"
-        lies_there = bool(self.state.best_global_step) and (best_name == name or (run_dir / best_name).is_dir())
-        self.state.best_model_checkpoint = str(run_dir / best_name) if lies_there else before
-
 
 class ForestTrainer(ForestMixin, Trainer):  # type: ignore[misc]
     """transformers' Trainer on forests of prefixes; see `ForestMixin` for its further arguments."""
-
-
-class _CollatedRows(Sequence[Row]):
-    """The rows of a data set, as a collator labels them, one by one."""
-
-    def __init__(self, dataset: Any, collator: Callable[[list[Any]], Mapping[str, Any]]) -> None:
-        self._dataset = dataset
-        self._collator = collator
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: Any) -> Any:
-        example = self._dataset[index]
-        if isinstance(example, Mapping):
-            example = {name: example[name] for name in _COLUMNS if name in example}
-        batch = self._collator([example])
-        missing = [name for name in ("input_ids", "labels") if batch.get(name) is None]
-        where = f"train_dataset[{index}]"
-        if missing:
-            raise TrainingError(
-                say("training.no_column", name=missing[0], columns=", ".join(batch)),
-                where=where,
-                help="data_collator=finetooth.CompletionOnlyCollator(...)",
-            )
-        ids, labels = (_flat(batch[name]) for name in ("input_ids", "labels"))
-        if batch.get("attention_mask") is not None and len(mask := _flat(batch["attention_mask"])) == len(ids):
-            kept = [place for place, seen in enumerate(mask) if seen]
-            ids, labels = [ids[place] for place in kept], [labels[place] for place in kept]
-        return TrainRow(index=index, where=where, input_ids=ids, labels=labels)
-
-
-def _flat(values: Any) -> list[int]:
-    rows = values.tolist() if hasattr(values, "tolist") else list(values)
-    return rows[0] if rows and isinstance(rows[0], list) else rows
 
 
 def _whole_steps(args: TrainingArguments) -> TrainingArguments:
@@ -453,30 +368,3 @@ def _whole_steps(args: TrainingArguments) -> TrainingArguments:
     whole.per_device_train_batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps
     whole.gradient_accumulation_steps = 1
     return whole
-
-
-def _install(staged: Path, final: Path) -> None:
-    """Give a checkpoint its name, once its files are on the disk."""
-    for path in staged.rglob("*"):
-        if path.is_file():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(staged, final)
-
-
-def _remove_older(run_dir: Path, limit: int, best: str | None) -> None:
-    """Remove checkpoints before the last ones, but for the best."""
-    for checkpoint in list(Run(run_dir).checkpoints().values())[:-limit]:
-        if best is None or checkpoint != Path(best):
-            shutil.rmtree(checkpoint)
-
-
-def _not_saved(name: str, reason: str, run_dir: Path) -> TrainingError:
-    return TrainingError(
-        say("training.not_saved", name=name, reason=reason), where=str(run_dir), help=say("training.not_saved_help")
-    )
