@@ -20,7 +20,7 @@ from finetooth.demo import tokenizer_path  # noqa: E402
 from finetooth.errors import TrainingError  # noqa: E402
 from finetooth.training.observing import watched_targets  # noqa: E402
 from finetooth.training.trainer import ForestMixin, ForestTrainer  # noqa: E402
-from tests.training.toys import arguments, losses, padded_batch, persona_rows, relative_difference, toy, weights  # noqa: E402
+from tests.training.toys import WINDOW, arguments, losses, padded_batch, persona_rows, relative_difference, toy, weights  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -174,6 +174,27 @@ def plain_trainer(directory: Path, model: Any, rows: Any) -> Any:
         eval_dataset=plain,
         data_collator=padded_batch,
     )
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["given", "later"])
+def test_evaluation_rows_may_reach_a_window_that_training_rows_do_not(known: bool, tmp_path: Path) -> None:
+    short, long = persona_rows(12, shared=6), persona_rows(8, shared=60)
+    short = short.take(row.index for row in short if len(row.input_ids) <= WINDOW)
+    assert len(short) >= 4
+    assert short.longest() <= WINDOW < long.longest()
+    found = []
+    for pack in ("forest", "pad"):
+        trainer = ForestTrainer(
+            toy("Mistral"),
+            arguments(tmp_path, max_steps=1),
+            train_dataset=short,
+            eval_dataset=long if known else None,
+            pack=pack,
+        )
+        trainer.train()
+        assert trainer.way == pack
+        found.append(trainer.evaluate(long)["eval_loss"])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_the_callback_tells_what_our_own_training_does(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from finetooth.training.forward import Head, inputs_of
 from finetooth.training.observed import Observed
 from finetooth.training.rows import EncodedRows
 from finetooth.training.steps import Step, StepLoader, StepMaker, StepSampler, Way
-from finetooth.training.trial import Trial, try_packs
+from finetooth.training.trial import Trial, try_packs, window_of
 
 
 class ForestMixin(WholeCheckpoints):
@@ -99,6 +99,7 @@ class ForestMixin(WholeCheckpoints):
         self.trial: Trial | None = None
         self.choice: Choice | None = None
         self._last_rows: Sequence[Row] = ()
+        self._longest = 0
         self.loss_is_scaled_for_ga = True
 
     # Rows -----------------------------------------------------------------------------------------------------------
@@ -129,10 +130,9 @@ class ForestMixin(WholeCheckpoints):
         self._head = self._head_of(model, ids)
         if self._pack == "pad":
             return self._settle("pad", say("training.pad_asked"))
-        longest = (
-            rows.longest() if hasattr(rows, "longest") else max((len(row.input_ids) for row in sampled), default=1)
-        )
-        self.trial = self._try(model, self._head, ids, longest)
+        evaluated = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
+        self._longest = max(self._longest_of(self._rows_of(one)) for one in (self.train_dataset, *evaluated) if one)
+        self.trial = self._try(model, self._head, ids, self._longest)
         if not self._agreed(self.trial.passed):
             reason = self.trial.reason or say("training.other_rank")
             return self._settle("pad", say("training.falls_back", reason=reason))
@@ -163,6 +163,12 @@ class ForestMixin(WholeCheckpoints):
                 return trial
         # Where none is right, the last one stays: it is the one that padded rows suit best.
         return trial or try_packs(model, head, ids=ids, longest=longest)
+
+    def _longest_of(self, rows: Sequence[Row]) -> int:
+        """Return the length of the longest row, where the model has a window that it may reach; else 0."""
+        if window_of(self.accelerator.unwrap_model(self.model).config) is None:
+            return 0
+        return rows.longest() if isinstance(rows, EncodedRows) else max((len(row.input_ids) for row in rows), default=0)
 
     def _budget(self) -> int:
         return DEVICE_TOKENS if self._pack_tokens == "auto" else int(self._pack_tokens)
@@ -201,9 +207,12 @@ class ForestMixin(WholeCheckpoints):
 
     # Loading --------------------------------------------------------------------------------------------------------
 
-    def _maker(self) -> StepMaker:
+    def _maker(self, rows: Sequence[Row]) -> StepMaker:
+        way = self.choose_packing()
+        if way == "forest" and self._longest_of(rows) > self._longest:
+            way = "pad"  # rows that may reach a window with which packs were not tried
         return StepMaker(
-            way=self.choose_packing(),
+            way=way,
             max_tokens=self.max_tokens,
             max_rows=self._micro_batch_size,
             stop_ids=self._stop_ids,
@@ -213,7 +222,7 @@ class ForestMixin(WholeCheckpoints):
 
     def _loader(self, rows: Sequence[Row], *, shuffle: bool) -> StepLoader:
         sampler = StepSampler(len(rows), self._rows_per_step or 1, seed=self.args.seed if shuffle else None)
-        return StepLoader(rows, sampler, self._maker(), num_workers=self.args.dataloader_num_workers)
+        return StepLoader(rows, sampler, self._maker(rows), num_workers=self.args.dataloader_num_workers)
 
     def get_train_dataloader(self) -> Any:
         """Return the steps of an epoch, each with this rank's batches."""

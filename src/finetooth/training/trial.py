@@ -73,7 +73,9 @@ def try_packs(model: Any, head: Head, *, ids: Sequence[int], longest: int) -> Tr
     form = FORM_OF.get(attention)
     if form is None:
         return _failed(say("training.no_mask", attention=attention))
-    window = _window(model.config, longest)
+    window = window_of(model.config)
+    if window is not None and window >= longest:
+        window = None
     rows = _rows(ids, max(_SHORTEST, 0 if window is None else window + _PAST))
     device = next(model.parameters()).device
     padded = make_padded(rows)
@@ -130,11 +132,11 @@ def _differs(found: tuple[float, float], allowed: tuple[float, float]) -> str:
     )
 
 
-def _window(config: Any, longest: int) -> int | None:
-    """Return the sliding window of a model, where the data has rows that are longer."""
+def window_of(config: Any) -> int | None:
+    """Return the sliding window that a model's configuration names; its layers need not use it."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     window = getattr(text, "sliding_window", None)
-    return window if isinstance(window, int) and 0 < window < longest else None
+    return window if isinstance(window, int) and window > 0 else None
 
 
 def _candidates(form: Any, dtype: torch.dtype, window: int | None) -> Iterator[MaskMaker]:
