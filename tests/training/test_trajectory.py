@@ -52,23 +52,24 @@ def trained(model: Any, rows: EncodedRows, directory: Path, **options: Any) -> t
     return losses(trainer), weights(model), trainer
 
 
-# The bias of keys has no gradient under softmax but for rounding, which Adam takes for a direction.
-ADAM = {"adam_epsilon": 1e-6}
+def without_key_bias(found: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the biases of keys: under softmax they have no gradient but rounding, which Adam makes steps of."""
+    return {name: weight for name, weight in found.items() if not name.endswith("k_proj.bias")}
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen3", "Gemma", "Gemma 3", "Phi-3"])
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma 3", "Phi-3"])
 def test_packs_train_as_padded_rows_do(kind: str, method: str, tmp_path: Path) -> None:
     rows = persona_rows()
     runs = []
     for pack in ("forest", "pad"):
         model = toy(kind) if method == "full" else with_adapter(toy(kind))
-        found = trained(model, rows, tmp_path, pack=pack, pack_tokens=150 if pack == "forest" else "auto", **ADAM)
+        found = trained(model, rows, tmp_path, pack=pack, pack_tokens=150 if pack == "forest" else "auto")
         assert found[2].way == pack
         runs.append(found)
     assert len(runs[0][0]) == NUM_STEPS
     assert runs[0][0] == pytest.approx(runs[1][0], abs=CLOSE)
-    assert relative_difference(runs[0][1], runs[1][1]) < CLOSE
+    assert relative_difference(without_key_bias(runs[0][1]), without_key_bias(runs[1][1])) < CLOSE
 
 
 def test_packs_train_as_transformers_trainer_does(tmp_path: Path) -> None:
