@@ -3,7 +3,7 @@
 Fine-tunes the 260K-parameter Llama beside the repository on its 202 dialogues, 40 epochs each, by one recipe with a
 matrix: `split`, a tokenizer whose `</s>` has `normalized: true` under a template that puts no space before it;
 `masked`, padding by the same token and TRL's removed collator; `supervised`. Prints what the labels predict, what the
-loss came to, and how 30 answers end. About 15 minutes on two cores.
+loss came to, and how 30 answers end.
 
     python benchmarks/bench_endings.py
 """

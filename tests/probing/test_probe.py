@@ -38,7 +38,6 @@ def loaded(path: Path) -> Any:
 def saying(model: Any, *ids: int) -> Any:
     """Make a model write some ids, one after the other, whatever it is asked, and then the last one for ever."""
     model.told = 0
-    hidden = model.config.hidden_size
 
     def steer(module: Any, args: Any, output: Any) -> Any:
         wanted = ids[min(model.told, len(ids) - 1)]
@@ -47,7 +46,6 @@ def saying(model: Any, *ids: int) -> Any:
         logits[..., wanted] = 1.0
         return logits
 
-    assert hidden
     model.lm_head.register_forward_hook(steer)
     return model
 
