@@ -21,7 +21,7 @@ LEVELS = (
         "fix",
         "probing",
         "training",
-        "merge",
+        "merging",
         "persona",
         "compare",
         "report",
@@ -30,7 +30,7 @@ LEVELS = (
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""
 
-TORCH = {"packing", "loss", "training", "merge", "probing", "integrations"}
+TORCH = {"packing", "loss", "training", "merging", "probing", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {

@@ -1,0 +1,1 @@
+"""Merging models: the field's methods, in bounded memory."""

@@ -1,0 +1,115 @@
+"""Where to cut so that exactly k of a tensor's values are kept: the k-th largest, by counting the bits of floats.
+
+Floats that are not negative have the order of their bits read as integers. One pass counts the upper sixteen bits,
+which finds the bin that holds the k-th largest; a second pass counts the lower sixteen within that bin, which finds the
+value itself. Nothing is sorted, and nothing kept but counts.
+
+Ties: of the values equal to the k-th largest, those that come first in the tensor are kept, so that exactly k are.
+    (Which
+of them a sort keeps is not defined. Differences of two bf16 models are full of ties.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+_SHIFT = 16
+_LOW = (1 << _SHIFT) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A boundary among magnitudes: what is above it, and the first `num_ties_kept` of what is equal to it, is kept."""
+
+    value: float
+    num_ties_kept: int
+    num_ties: int
+    """How many magnitudes of the tensor are equal to `value`."""
+
+    def sieve(self) -> Callable[[Tensor], Tensor]:
+        """Return a function that is given a tensor chunk by chunk and sets to zero what is not kept."""
+        at_or_above, above = _just_below(self.value), self.value
+        # Of ties that are all kept, or are zeros, none has to be told from another.
+        open_ties = 0 if self.num_ties_kept == self.num_ties or self.value <= 0 else self.num_ties_kept
+        is_open = open_ties > 0
+        threshold = above if open_ties == 0 and self.num_ties_kept == 0 else at_or_above
+
+        def keep(values_N: Tensor) -> Tensor:
+            nonlocal open_ties, is_open, threshold
+            if not is_open:
+                return hardshrink(values_N, threshold)
+            is_tie_N = values_N.abs() == self.value
+            num_ties = int(is_tie_N.count_nonzero())
+            if num_ties < open_ties:
+                open_ties -= num_ties
+                return hardshrink(values_N, at_or_above)
+            kept_N = hardshrink(values_N, above)
+            first = is_tie_N.nonzero().squeeze(1)[:open_ties]
+            kept_N[first] = values_N[first]
+            is_open, threshold = False, above
+            return kept_N
+
+        return keep
+
+
+ALL, NONE = Cut(-1.0, 0, 0), Cut(float("inf"), 0, 0)
+"""The cuts that keep everything and nothing."""
+
+
+def _just_below(value: float) -> float:
+    return float(torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(-1.0)))
+
+
+def cuts(stream: Callable[[], Iterator[Tensor]], size: int, nums_kept: Sequence[Sequence[int]]) -> list[list[Cut]]:
+    """Return the cuts that keep so many of the largest magnitudes of each row of a stream.
+
+    Args:
+        stream: Yields `[M, N]` in fp32, chunk by chunk; it is gone through twice.
+        size: The number of elements of each row in all chunks.
+        nums_kept: For each of the M rows, the numbers of values to keep: one cut each.
+    """
+    proper = [[num for num in nums if 0 < num < size] for nums in nums_kept]
+    if not any(proper):
+        return [[ALL if num >= size else NONE for num in nums] for nums in nums_kept]
+    high = [torch.zeros(1 << (31 - _SHIFT), dtype=torch.int64) for _ in proper]
+    for values_MN in stream():
+        for counts, values_N, nums in zip(high, values_MN, proper, strict=True):
+            if nums:
+                counts += torch.bincount(_bits(values_N).bitwise_right_shift_(_SHIFT), minlength=len(counts))
+    places = [[_place(counts, num) for num in nums] for counts, nums in zip(high, proper, strict=True)]
+    low = [[torch.zeros(1 << _SHIFT, dtype=torch.int64) for _ in nums] for nums in proper]
+    for values_MN in stream():
+        for values_N, pairs, tables in zip(values_MN, places, low, strict=True):
+            bits_N = _bits(values_N) if pairs else None
+            for (bin_, _), counts in zip(pairs, tables, strict=True):
+                assert bits_N is not None
+                inside = bits_N[(bits_N >> _SHIFT) == bin_].bitwise_and_(_LOW)
+                counts += torch.bincount(inside, minlength=len(counts))
+    found: list[list[Cut]] = []
+    for wanted, pairs, tables in zip(nums_kept, places, low, strict=True):
+        exact = iter([_cut(bin_, rest, counts) for (bin_, rest), counts in zip(pairs, tables, strict=True)])
+        found.append([ALL if num >= size else next(exact) if num > 0 else NONE for num in wanted])
+    return found
+
+
+def _bits(values_N: Tensor) -> Tensor:
+    return values_N.view(torch.int32).bitwise_and(0x7FFFFFFF)
+
+
+def _place(counts: Tensor, num: int) -> tuple[int, int]:
+    """Return the place at which the `num`-th largest lies, and the how many-th largest of its place it is."""
+    above = counts.flip(0).cumsum(0)
+    place = int(torch.searchsorted(above, num))
+    before = int(above[place - 1]) if place else 0
+    return len(counts) - 1 - place, num - before
+
+
+def _cut(bin_: int, rest: int, counts: Tensor) -> Cut:
+    low, num_ties_kept = _place(counts, rest)
+    value = torch.tensor((bin_ << _SHIFT) | low, dtype=torch.int32).view(torch.float32)
+    return Cut(float(value), num_ties_kept, int(counts[low]))

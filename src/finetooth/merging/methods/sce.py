@@ -1,0 +1,76 @@
+"""`sce`: select, calculate, erase: weights of models by the energy of their task vectors, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from finetooth.merging.methods.consensus import agreed_sum
+from finetooth.merging.methods.cuts import ALL, cuts
+from finetooth.merging.methods.method import INT8_MASK, Parameter, Values, merge_method
+from finetooth.merging.methods.stacked import BLOCK, Chunk, Stacked
+from finetooth.merging.methods.taskvectors import num_elements
+
+SELECT_TOPK = Parameter(name="select_topk", default=1.0, low=0.0, high=1.0)
+
+
+@merge_method("sce", parameters=(SELECT_TOPK, INT8_MASK))
+def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
+    """Select what varies, weigh by energy, and erase the minority.
+
+        select: of n elements the int(select_topk * n) whose variance over the d_m = x_m - base is largest; others are 0
+        calculate: w_m = mean of d_m^2, divided by the sum over models
+        erase: s = the sign of sum_m d_m, plus where that is 0
+        merged = base + sum of w_m d_m, over sum of w_m, of the m whose d_m has the sign s
+
+    Wan et al., "FuseChat: knowledge fusion of chat models", 2024 (arXiv:2408.07990).
+    """
+    size = num_elements(tensor)
+    count = max(int(values["select_topk"] * size), 1)
+    cut = ALL
+    if count < size:
+        ((cut,),) = cuts(lambda: (_variance(chunk)[None] for chunk in tensor.chunks()), size, [[count]])
+
+    def selected() -> Iterator[tuple[Chunk, Tensor]]:
+        sieve = cut.sieve()
+        for chunk in tensor.chunks():
+            if cut is ALL:
+                yield chunk, chunk.deltas_MN
+            else:
+                chosen_N = sieve(_variance(chunk)).sign_()
+                yield chunk, chunk.deltas_MN.mul_(chosen_N)
+
+    weights = _shares_of_energy(tensor.num_models, (deltas_MN for _, deltas_MN in selected()))
+    for chunk, deltas_MN in selected():
+        yield chunk.add_base(agreed_sum(deltas_MN, weights, normalize=True, elect_unweighted=True))
+
+
+def _variance(chunk: Chunk) -> Tensor:
+    """Return the variance over models of each element, and of none exactly 0: what is kept is told from what is not."""
+    deltas_MN = chunk.deltas_MN
+    mean_N = deltas_MN[0].clone()
+    for delta_N in deltas_MN[1:]:
+        mean_N.add_(delta_N)
+    mean_N.mul_(1.0 / len(deltas_MN))
+    total_N = torch.zeros_like(mean_N)
+    for delta_N in deltas_MN:
+        torch.sub(delta_N, mean_N, out=chunk.scratch_N)
+        total_N.add_(chunk.scratch_N.mul_(chunk.scratch_N))
+    # The next float above, in the same order as before.
+    total_N.view(torch.int32).add_(1)
+    return total_N
+
+
+def _shares_of_energy(num_models: int, stream: Iterator[Tensor]) -> list[float]:
+    energies = [0.0] * num_models
+    for deltas_MN in stream:
+        whole = deltas_MN.shape[1] // BLOCK * BLOCK
+        for index, delta_N in enumerate(deltas_MN):
+            squares_N = delta_N * delta_N
+            for block in squares_N[:whole].view(-1, BLOCK).sum(1).tolist():
+                energies[index] += block
+            energies[index] += float(squares_N[whole:].sum())
+    total = sum(energies)
+    return [energy / total for energy in energies] if total > 0 else [1.0 / num_models] * num_models

@@ -1,0 +1,97 @@
+"""`Stacked`: one tensor of every model, in chunks; `Chunk`: a stretch of it, as fp32.
+
+Shape suffixes: M models without the base, N elements of a chunk, R rows, C columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from finetooth.merging.methods.draws import Draws
+
+BLOCK = 4096
+"""Elements that are summed in fp32 before fp64 takes over; chunks are whole numbers of blocks, so that no result
+depends on how a tensor was cut."""
+
+
+class Stacked(Protocol):
+    """One tensor of every model. What `chunks` and `rows` yield is overwritten by the next chunk."""
+
+    @property
+    def name(self) -> str:
+        """The name of the tensor in the merged model."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor, the same in all models."""
+
+    @property
+    def num_models(self) -> int:
+        """The number of models without the base."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all of the tensor from its first element to its last; it may be asked for again."""
+
+    def rows(self) -> Iterator[Chunk]:
+        """Yield the same, each chunk a whole number of rows (of the last dimension)."""
+
+    def draws(self, model_index: int) -> Draws:
+        """Return the random numbers of a model, one for each element of the tensor."""
+
+
+@dataclass(slots=False)
+class Chunk:
+    """A stretch of a tensor, of all models. A method may write into what it is handed."""
+
+    models_MN: Tensor
+    base_N: Tensor | None
+    start: int
+    """The place of the first element in the flattened tensor."""
+    scratch_N: Tensor
+    """Memory to compute in, so that none has to be asked for."""
+
+    @cached_property
+    def deltas_MN(self) -> Tensor:
+        """The task vectors: what each model has beyond the base; the models themselves where there is none."""
+        return self.models_MN if self.base_N is None else self.models_MN.sub_(self.base_N)
+
+    def blend(self, weights: Sequence[float]) -> Tensor:
+        """Return the weighted sum of the models."""
+        return weighted_sum(self.models_MN, weights, self.scratch_N)
+
+    def blend_deltas(self, weights: Sequence[float], factor: float = 1.0) -> Tensor:
+        """Return the base plus the weighted sum of the task vectors, times a factor."""
+        return self.add_base(self._scaled(weighted_sum(self.deltas_MN, weights, self.scratch_N), factor))
+
+    def add_base(self, merged_N: Tensor, factor: float = 1.0) -> Tensor:
+        """Return a merged task vector, times a factor, on top of the base where there is one."""
+        merged_N = self._scaled(merged_N, factor)
+        return merged_N if self.base_N is None else merged_N.add_(self.base_N)
+
+    @staticmethod
+    def _scaled(merged_N: Tensor, factor: float) -> Tensor:
+        return merged_N if factor == 1.0 else merged_N.mul_(factor)
+
+
+def weighted_sum(values_MN: Tensor, weights: Sequence[float], scratch_N: Tensor) -> Tensor:
+    """Return the sum of the rows, each times its weight; it overwrites the rows.
+
+    Products and sums are operations of their own: a fused one would round otherwise at the end of a chunk, where
+    elements are computed one by one, than within it.
+    """
+    total_N = values_MN[0]
+    if weights[0] != 1.0:
+        total_N.mul_(weights[0])
+    for values_N, weight in zip(values_MN[1:], weights[1:], strict=True):
+        if weight == 1.0:
+            total_N.add_(values_N)
+        elif weight != 0.0:
+            torch.mul(values_N, weight, out=scratch_N)
+            total_N.add_(scratch_N)
+    return total_N

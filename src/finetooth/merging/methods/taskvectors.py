@@ -1,0 +1,100 @@
+"""What methods on task vectors share: sparse task vectors d_m with weights w_m are summed, and added to the base.
+
+    base + lambda * sum_m w_m d_m,   divided by sum_m w_m where `normalize` is set
+
+with the sum over all models (Ilharco et al., "Editing Models with Task Arithmetic", 2022, arXiv:2212.04089), or over
+those that agree on a sign (`consensus`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
+from finetooth.merging.methods.consensus import agreed_sum
+from finetooth.merging.methods.cuts import NONE, Cut, cuts
+from finetooth.merging.methods.method import Values
+from finetooth.merging.methods.stacked import BLOCK, Chunk, Stacked, weighted_sum
+
+
+def combine(chunk: Chunk, values: Values, *, consensus: bool) -> Tensor:
+    """Return the base plus the weighted sum of the chunk's task vectors, as `weight`, `normalize` and `lambda` say."""
+    weights, factor, normalize = values["weight"], values["lambda"], values["normalize"]
+    if consensus:
+        by_count = values.get("consensus_method") == "count"
+        merged_N = agreed_sum(chunk.deltas_MN, weights, normalize=normalize, by_count=by_count)
+    else:
+        merged_N = weighted_sum(chunk.deltas_MN, shares(weights) if normalize else weights, chunk.scratch_N)
+    return chunk.add_base(merged_N, factor)
+
+
+def shares(weights: list[float]) -> list[float]:
+    """Return weights that sum to 1; as they are where they cancel out."""
+    total = sum(weights)
+    return [weight / total for weight in weights] if abs(total) > 1e-8 else weights
+
+
+def num_elements(tensor: Stacked) -> int:
+    """Return the number of elements of the tensor."""
+    count = 1
+    for size in tensor.shape:
+        count *= size
+    return count
+
+
+def merge_between(
+    tensor: Stacked, values: Values, ranks: Sequence[tuple[int, int]], *, consensus: bool
+) -> Iterator[Tensor]:
+    """Merge what each task vector has between two ranks of magnitude.
+
+    Args:
+        tensor: The tensor.
+        values: `weight`, `normalize`, `lambda`, and `rescale`: whether what is kept is scaled so that its magnitudes
+            have the sum that they had before.
+        ranks: For each model, how many of the largest magnitudes are dropped, and the rank up to which the next are
+            kept.
+        consensus: Whether signs are agreed on.
+    """
+    found = cuts(lambda: (chunk.deltas_MN for chunk in tensor.chunks()), num_elements(tensor), ranks)
+    factors = _factors(tensor, found) if values["rescale"] else None
+    sieves = [_band(*pair) for pair in found]
+    for chunk in tensor.chunks():
+        deltas_MN = chunk.deltas_MN
+        for delta_N, sieve in zip(deltas_MN, sieves, strict=True):
+            delta_N.copy_(sieve(delta_N))
+        if factors is not None:
+            for delta_N, factor in zip(deltas_MN, factors, strict=True):
+                delta_N.mul_(factor)
+        yield combine(chunk, values, consensus=consensus)
+
+
+def _band(dropped: Cut, kept: Cut) -> Callable[[Tensor], Tensor]:
+    """Return the sieve of what is kept by the second cut and not by the first."""
+    if dropped is NONE:
+        return kept.sieve()
+    outer, inner = kept.sieve(), dropped.sieve()
+    # What both keep is the same number twice, and its difference is 0.
+    return lambda values_N: outer(values_N).sub_(inner(values_N))
+
+
+def _factors(tensor: Stacked, found: Sequence[Sequence[Cut]]) -> list[float]:
+    """Return for each model the sum of magnitudes before, over that of what is kept."""
+    sieves = [_band(*pair) for pair in found]
+    before, after = [0.0] * len(found), [0.0] * len(found)
+    for chunk in tensor.chunks():
+        for index, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
+            before[index] += magnitude(delta_N)
+            after[index] += magnitude(sieve(delta_N))
+    return [whole / kept if kept > 0 else 1.0 for whole, kept in zip(before, after, strict=True)]
+
+
+def magnitude(values_N: Tensor, block_size: int = BLOCK) -> float:
+    """Return the sum of magnitudes, block by block so that it does not depend on how a tensor was cut."""
+    whole = values_N.numel() // block_size * block_size
+    blocks = values_N[:whole].view(-1, block_size).abs().sum(1)
+    # In order, block by block: fp64 rounds as well.
+    total = 0.0
+    for block in blocks.tolist():
+        total += block
+    return total + float(values_N[whole:].abs().sum())
