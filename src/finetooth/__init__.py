@@ -8,6 +8,7 @@
     finetooth.CompletionOnlyCollator("[/INST] ", tokenizer=tokenizer)  # labels made batch by batch
     finetooth.probe("runs/first", data="train.jsonl")                 # how a model's answers end
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
+    finetooth.merge("merge.yaml", "merged")                           # models merged in bounded memory
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from finetooth.inspection import Inspection, inspect
     from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
+    from finetooth.merging.merge import merge
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
     from finetooth.records import read_records, records_of
@@ -68,6 +70,7 @@ __all__ = [
     "inspect",
     "load_tokenizer",
     "make_setup",
+    "merge",
     "probe",
     "read_records",
     "records_of",
@@ -82,6 +85,7 @@ _HOMES = {
     "finetooth.inspection": ("Inspection", "inspect"),
     "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
+    "finetooth.merging.merge": ("merge",),
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),
     "finetooth.records": ("read_records", "records_of"),

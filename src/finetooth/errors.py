@@ -6,6 +6,7 @@
     +-- TokenizerError        a tokenizer cannot be loaded, or cannot do what is asked
     +-- LabelsError           a way of making labels refuses this row or these options
     +-- TrainingError         a training run cannot go on
+    +-- MergeError            models cannot be merged, or not as asked
     +-- ConfigError           a configuration key, value or option is wrong
     +-- MissingExtraError     an optional dependency is needed and not installed
 
@@ -71,6 +72,10 @@ class LabelsError(FinetoothError):
 
 class TrainingError(FinetoothError):
     """A training run cannot go on: a loss that is no number, a model that does not fit its data, a full disk."""
+
+
+class MergeError(FinetoothError):
+    """Models cannot be merged, or not as asked: a damaged file, shapes that differ, a value that is no number."""
 
 
 class ConfigError(FinetoothError):

@@ -22,17 +22,25 @@ from finetooth.merging.methods.method import (
 )
 from finetooth.merging.methods.stacked import Chunk, Stacked
 from finetooth.merging.methods.taskvectors import combine, magnitude, num_elements
+from finetooth.messages import say
 
 EPSILON = Parameter(name="epsilon", default=0.15, per_model=True, low=0.0, high=1.0)
 _MASK_BYTES = 96 << 20
 """Memory for the masks of one tensor, a bit for each element; a tensor that needs more has them drawn a second time."""
 
 
+def _check(values: Values) -> str | None:
+    for density, epsilon in zip(values["density"], values["epsilon"], strict=True):
+        if epsilon > 0 and not 0 <= density - epsilon <= density + epsilon <= 1:
+            return say("merging.bad_epsilon", density=f"{density:g}", epsilon=f"{epsilon:g}")
+    return None
+
+
 @merge_method(
     "della",
     parameters=(WEIGHT, DENSITY, EPSILON, Parameter(name="normalize", default=True), LAMBDA, RESCALE, INT8_MASK),
     random=True,
-    rowwise=True,
+    check=_check,
 )
 def della(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Drop at random by rank and rescale, and agree on signs as `ties` does.
@@ -55,7 +63,7 @@ def della(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     "della_linear",
     parameters=(WEIGHT, DENSITY, EPSILON, NORMALIZE, LAMBDA, RESCALE, INT8_MASK),
     random=True,
-    rowwise=True,
+    check=_check,
 )
 def della_linear(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Drop at random by rank and rescale as `della` does, and add up.

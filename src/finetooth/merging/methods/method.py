@@ -66,8 +66,8 @@ class Method:
     """The greatest number of models beside the base; `None`: any."""
     is_random: bool
     """Whether it draws random numbers, from `Stacked.draws`."""
-    is_rowwise: bool
-    """Whether it goes through whole rows, so that a chunk holds one row at least."""
+    check: Callable[[Values], str | None]
+    """Returns what is wrong with values that are right one by one, `None` where nothing is."""
 
     @property
     def documentation(self) -> str:
@@ -90,7 +90,7 @@ def merge_method(
     base: BaseModel = "required",
     num_models: tuple[int, int | None] = (1, None),
     random: bool = False,
-    rowwise: bool = False,
+    check: Callable[[Values], str | None] = lambda values: None,
 ) -> Callable[[Function], Function]:
     """Register a function as a method.
 
@@ -100,7 +100,7 @@ def merge_method(
         base: What it does with `base_model`.
         num_models: The least and the greatest number of models beside the base.
         random: Whether it draws random numbers.
-        rowwise: Whether it goes through whole rows.
+        check: Returns what is wrong with values that are right one by one, `None` where nothing is.
     """
 
     def register(function: Function) -> Function:
@@ -112,7 +112,7 @@ def merge_method(
             min_models=num_models[0],
             max_models=num_models[1],
             is_random=random,
-            is_rowwise=rowwise,
+            check=check,
         )
         return function
 

@@ -14,7 +14,7 @@ from finetooth.merging.methods.stacked import Stacked
 FILTER_WISE = Parameter(name="filter_wise", default=False)
 
 
-@merge_method("model_stock", parameters=(FILTER_WISE,), num_models=(2, None), rowwise=True)
+@merge_method("model_stock", parameters=(FILTER_WISE,), num_models=(2, None))
 def model_stock(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Go from the base towards the mean of M fine-tunes, as far as their task vectors agree.
 

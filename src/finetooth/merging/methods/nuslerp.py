@@ -14,7 +14,7 @@ FLATTEN = Parameter(name="nuslerp_flatten", default=True)
 ROW_WISE = Parameter(name="nuslerp_row_wise", default=False)
 
 
-@merge_method("nuslerp", parameters=(WEIGHT, FLATTEN, ROW_WISE), base="optional", num_models=(2, 2), rowwise=True)
+@merge_method("nuslerp", parameters=(WEIGHT, FLATTEN, ROW_WISE), base="optional", num_models=(2, 2))
 def nuslerp(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Go from the first model to the second along the arc, to t = w_2 / (w_1 + w_2).
 

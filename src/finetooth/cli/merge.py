@@ -1,0 +1,203 @@
+"""`finetooth merge`: models merged as a configuration says, or in the simple cases as flags do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from finetooth.cli.options import Invocation, argument, option, subcommand
+from finetooth.errors import ConfigError
+from finetooth.messages import say
+
+_YAML = (".yaml", ".yml")
+_UNIT = 1e9
+
+
+@subcommand("merge")
+@argument("models", nargs=-1, required=True)
+@option("-o", "--output", metavar="DIR", required=True, help_key="cli_merge.output")
+@option("--method", metavar="NAME", help_key="cli_merge.method")
+@option("--base", metavar="MODEL", help_key="cli_merge.base")
+@option("--weight", type=float, multiple=True, metavar="NUMBER", help_key="cli_merge.weight")
+@option("--density", type=float, multiple=True, metavar="NUMBER", help_key="cli_merge.density")
+@option("--t", type=float, metavar="NUMBER", help_key="cli_merge.t")
+@option("--parameter", multiple=True, metavar="NAME=VALUE", help_key="cli_merge.parameter")
+@option("--dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.dtype")
+@option("--out-dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.out_dtype")
+@option("--tokenizer-source", metavar="NAME", help_key="cli_merge.tokenizer_source")
+@option("--seed", type=int, default=0, metavar="NUMBER", help_key="cli_merge.seed")
+@option("--shard-gb", type=click.FloatRange(min=0, min_open=True), default=5.0, help_key="cli_merge.shard_gb")
+@option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help_key="cli_merge.threads")
+@option("--dry-run", is_flag=True, help_key="cli_merge.dry_run")
+@option("--resume", is_flag=True, help_key="cli_merge.resume")
+@option("--force", is_flag=True, help_key="cli_merge.force")
+@option("--allow-pickle", is_flag=True, help_key="cli_merge.allow_pickle")
+def command(
+    invocation: Invocation,
+    models: tuple[str, ...],
+    output: str,
+    seed: int,
+    shard_gb: float,
+    threads: int,
+    dry_run: bool,
+    resume: bool,
+    force: bool,
+    allow_pickle: bool,
+    **flags: Any,
+) -> None:
+    """Merge models."""
+    is_file = len(models) == 1 and models[0].endswith(_YAML)
+    if is_file:
+        given = next((name for name, value in flags.items() if value not in (None, ())), None)
+        if given is not None:
+            flag = "--" + given.replace("_", "-")
+            raise ConfigError(say("cli_merge.flag_and_file", flag=flag), where=models[0], help=say("cli_merge.either"))
+    config: Any = models[0] if is_file else configuration(models, **flags)
+    from finetooth.merging.merge import merge
+    from finetooth.merging.working import Pace
+
+    shard_bytes = max(int(shard_gb * _UNIT), 1)
+    if dry_run:
+        for line in _plan(config, shard_bytes, allow_pickle):
+            click.echo(line)
+        return
+    start = time.monotonic()
+    progress = _Progress(quiet=invocation.quiet)
+    with progress:
+        directory = merge(
+            config,
+            output,
+            seed=seed,
+            force=force,
+            resume=resume,
+            allow_pickle=allow_pickle,
+            pace=Pace(threads=threads),
+            shard_bytes=shard_bytes,
+            on_progress=progress.update,
+        )
+    seconds = time.monotonic() - start
+    invocation.talk(say("cli_merge.done", path=str(directory), seconds=f"{seconds:.1f}"))
+
+
+def configuration(
+    models: Sequence[str],
+    *,
+    method: str | None,
+    base: str | None,
+    weight: Sequence[float],
+    density: Sequence[float],
+    t: float | None,
+    parameter: Sequence[str],
+    dtype: str | None,
+    out_dtype: str | None,
+    tokenizer_source: str | None,
+) -> dict[str, Any]:
+    """Return the configuration that flags stand for.
+
+    Raises:
+        ConfigError: They do not make one.
+    """
+    if method is None:
+        only_file = len(models) == 1
+        help_ = say("cli_merge.needs_file") if only_file else "--method linear"
+        raise ConfigError(say("cli_merge.no_method"), where=models[0], help=help_)
+    others = [model for model in models if model != base]
+    if method in ("slerp", "nearswap") and base is None and len(models) == 2:
+        base, others = models[0], [models[1]]
+    entries: list[dict[str, Any]] = [{"model": model} for model in others]
+    for name, values in (("weight", weight), ("density", density)):
+        if not values:
+            continue
+        if len(values) not in (1, len(others)):
+            what = say("cli_merge.how_many", flag=f"--{name}", count=len(values), models=len(others))
+            raise ConfigError(what, where=f"--{name}", help=say("cli_merge.how_many_help", flag=f"--{name}"))
+        spread = list(values) * len(others) if len(values) == 1 else values
+        for entry, value in zip(entries, spread, strict=True):
+            entry.setdefault("parameters", {})[name] = value
+    shared: dict[str, Any] = {} if t is None else {"t": t}
+    for text in parameter:
+        key, equals, number = text.partition("=")
+        if not equals:
+            what = say("cli_merge.bad_parameter", text=text)
+            raise ConfigError(what, where="--parameter", help="--parameter lambda=0.5")
+        import yaml
+
+        shared[key.strip()] = yaml.safe_load(number)
+    config: dict[str, Any] = {"merge_method": method, "base_model": base, "models": entries, "parameters": shared}
+    config |= {"dtype": dtype, "out_dtype": out_dtype, "tokenizer_source": tokenizer_source}
+    return {name: value for name, value in config.items() if value not in (None, {})}
+
+
+def _plan(config: Any, shard_bytes: int, allow_pickle: bool) -> Iterator[str]:
+    """Yield the lines of a plan: what would be read, written and held in memory."""
+    import tempfile
+    from contextlib import ExitStack
+
+    from finetooth.merging.merge import prepare, read_config
+    from finetooth.merging.streaming import CHUNK
+    from finetooth.merging.working import Pace
+
+    merges, _ = read_config(config)
+    with ExitStack() as stack:
+        pickles = Path(stack.enter_context(tempfile.TemporaryDirectory())) if allow_pickle else None
+        for one in merges:
+            if any(reference.path in {other.name for other in merges} for reference in one.references):
+                yield say("cli_merge.later_stage", name=one.name or "-", method=one.method.name)
+                continue
+            prepared = prepare(one, {}, pickles=pickles, shard_bytes=shard_bytes)
+            plan = prepared.plan
+            yield say(
+                "cli_merge.plan",
+                method=one.method.name,
+                models=len(prepared.models),
+                tensors=len(plan.jobs),
+                read=f"{plan.read_bytes / _UNIT:.3f}",
+                written=f"{plan.size_bytes / _UNIT:.3f}",
+                files=len(prepared.layout.headers),
+                dtype=", ".join(sorted({str(job.dtype).removeprefix("torch.") for job in plan.jobs})),
+            )
+            for reference in prepared.models:
+                yield f"  {reference}"
+            widest = max((len(job.models) + 3 for job in plan.jobs), default=0)
+            threads = Pace().num_threads
+            yield say("cli_merge.buffers", threads=threads, megabytes=f"{threads * widest * CHUNK * 4 / 1e6:.1f}")
+
+
+class _Progress:
+    """Counts bytes on stderr; nothing where that is no terminal, or where quiet was asked for."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.shown = sys.stderr.isatty() and not quiet
+        self.start = self.last = time.monotonic()
+        self.first: int | None = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def update(self, done: int, total: int) -> None:
+        """Say how much is written."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.start = done, now  # what a resumed merge finds done was not done now
+        if self.shown and now - self.last > 0.2:
+            self.last = now
+            rate = (done - self.first) / max(now - self.start, 1e-9)
+            line = say(
+                "cli_merge.progress",
+                share=f"{done / max(total, 1):.0%}",
+                done=f"{done / _UNIT:.2f}",
+                total=f"{total / _UNIT:.2f}",
+                rate=f"{rate / 1e6:,.0f}",
+            )
+            sys.stderr.write("\r\x1b[K" + line)
+            sys.stderr.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

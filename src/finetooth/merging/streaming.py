@@ -1,0 +1,103 @@
+"""`Stream`: a job's tensors as a method sees them: chunk by chunk, in buffers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from finetooth.errors import MergeError
+from finetooth.merging.methods.draws import Draws
+from finetooth.merging.methods.spheres import ROW_BLOCK
+from finetooth.merging.methods.stacked import BLOCK, Chunk
+from finetooth.merging.planning import Job
+from finetooth.merging.sources import Buffer, Files
+from finetooth.messages import say
+
+CHUNK = 1 << 17
+"""Elements of a chunk: several models of them fit into the cache of a core. A whole number of `BLOCK`s."""
+
+
+class Memory:
+    """The buffers of one worker, which grow to the largest chunk that it meets and serve all of its jobs."""
+
+    def __init__(self, files: Files) -> None:
+        self.buffer = Buffer(files)
+        self._floats = torch.empty(0)
+
+    def floats(self, num_rows: int, count: int) -> torch.Tensor:
+        """Return memory for so many rows of numbers."""
+        if self._floats.numel() < num_rows * count:
+            self._floats = torch.empty(num_rows * count)
+        return self._floats[: num_rows * count].view(num_rows, count)
+
+
+class Stream:
+    """The `Stacked` of a job."""
+
+    def __init__(self, job: Job, memory: Memory, *, seed: int, chunk: int, allow_nan: bool) -> None:
+        assert chunk % BLOCK == 0, "sums are made in blocks, and chunks must not cut one"
+        self.job, self.memory, self.seed, self.chunk = job, memory, seed, chunk
+        self.is_checked = allow_nan
+
+    @property
+    def name(self) -> str:
+        """The name of the tensor in the merged model."""
+        return self.job.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor; a lone number is a row of one."""
+        return self.job.shape or (1,)
+
+    @property
+    def num_models(self) -> int:
+        """The number of models without the base."""
+        return len(self.job.models)
+
+    def draws(self, model_index: int) -> Draws:
+        """Return the random numbers of a model."""
+        return Draws.of(self.seed, self.name, model_index)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the tensor in chunks."""
+        return self._stretches(self.chunk)
+
+    def rows(self) -> Iterator[Chunk]:
+        """Yield the tensor in chunks of whole blocks of rows."""
+        # Columns are summed in blocks of rows, and chunks must not cut one.
+        least = ROW_BLOCK * self.shape[-1]
+        return self._stretches(max(self.chunk // least, 1) * least)
+
+    def _stretches(self, size: int) -> Iterator[Chunk]:
+        job, base = self.job, self.job.base
+        num_models = len(job.models)
+        for start in range(0, job.num_elements, size):
+            count = min(size, job.num_elements - start)
+            memory = self.memory.floats(num_models + 2, count)
+            for source, into_N in zip(job.models, memory, strict=False):
+                source.read(start, into_N, self.memory.buffer)
+            base_N = None
+            if base is not None:
+                base_N = memory[num_models]
+                base.read(start, base_N, self.memory.buffer)
+            if not self.is_checked:
+                self._check(memory[: num_models + (base is not None)])
+            yield Chunk(memory[:num_models], base_N, start, memory[num_models + 1])
+        self.is_checked = True
+
+    def _check(self, values_MN: torch.Tensor) -> None:
+        """Refuse what is no number: one such value makes the sum none, which is a fast way to look."""
+        if torch.isfinite(values_MN.sum(1)).all():
+            return
+        for index, values_N in enumerate(values_MN):
+            num_bad = int(torch.isfinite(values_N).logical_not().count_nonzero())
+            if num_bad:
+                labels = self.job.labels
+                # The base stands last in memory and first among the labels.
+                label = labels[index] if self.job.base is None else labels[(index + 1) % len(labels)]
+                raise MergeError(
+                    say("merging.not_finite", name=self.name, count=num_bad),
+                    where=label,
+                    help=say("merging.not_finite_help"),
+                )
