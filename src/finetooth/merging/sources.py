@@ -146,7 +146,8 @@ class AdaptedTensor:
         columns, rank = self.entry.shape[1], self.down.shape[0]
         end = start + into_N.numel()
         first, last = start // columns, -(-end // columns)
-        down_KC = buffer.read(self.down, 0, self.down.num_elements).to(torch.float32).view(rank, columns)
+        # copied: the next reading overwrites it
+        down_KC = buffer.read(self.down, 0, self.down.num_elements).to(torch.float32, copy=True).view(rank, columns)
         up_RK = buffer.read(self.up, first * rank, (last - first) * rank).to(torch.float32).view(-1, rank)
         # One rank after the other: a matrix product rounds by how many rows it is given, and bytes must not depend on
         # where a chunk ends.

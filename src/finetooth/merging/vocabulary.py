@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import tokenizers
 import torch
 
 from finetooth.errors import MergeError
@@ -185,7 +186,17 @@ def _united(
             known.add(content)
         is_changed = is_changed or bool(pieces) or bool(set(added) - set(ids[owner]))
         known |= set(pieces)
-    return united if is_changed else None
+    if not is_changed:
+        return None
+    if len(united["model"]["vocab"]) > len(data[owner]["model"]["vocab"]):
+        # tokenizers numbers added tokens from the size of the vocabulary on, whatever id they give themselves, but for
+        # those that the vocabulary holds as well.
+        united["model"]["vocab"] |= {one["content"]: one["id"] for one in united.get("added_tokens") or ()}
+    made = tokenizers.Tokenizer.from_str(json.dumps(united)).get_vocab(with_added_tokens=True)
+    if made != _tokens(united):
+        where = str(models[owner].directory / "tokenizer.json")
+        raise MergeError(say("merging.no_union"), where=where, help=say("merging.no_union_help"))
+    return united
 
 
 def _same_kind(united: Mapping[str, Any], other: Mapping[str, Any], model: OpenModel) -> None:

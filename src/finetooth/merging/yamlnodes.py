@@ -117,7 +117,7 @@ def _documents(loader: Any, shown: str) -> Iterator[Node]:
 
 
 def _node(loader: Any, node: Any, shown: str, above: tuple[int, ...]) -> Node:
-    where = f"{shown}:{node.start_mark.line + 1}"
+    where = _line(node, shown)
     if id(node) in above:
         raise ConfigError(say("config.bad_yaml", reason="an alias within its own anchor"), where=where)
     above = (*above, id(node))
@@ -125,15 +125,26 @@ def _node(loader: Any, node: Any, shown: str, above: tuple[int, ...]) -> Node:
         return Node([_node(loader, child, shown, above) for child in node.value], where)
     if node.id != "mapping":
         return Node(loader.construct_object(node, deep=True), where)
-    loader.flatten_mapping(node)  # `<<: *anchor`
+    _refuse_duplicates(node, shown)
+    loader.flatten_mapping(node)  # `<<: *anchor`, whose keys come first and give way to those that stand here
     found: dict[str, Node] = {}
     for key_node, value_node in node.value:
-        name = str(loader.construct_object(key_node, deep=True))
         value = _node(loader, value_node, shown, above)
         # An error about a key points at the key.
-        value = Node(value.value, f"{shown}:{key_node.start_mark.line + 1}")
-        if name in found:
-            what = say("config.duplicate_key", key=name, first=found[name].where)
-            raise ConfigError(what, where=value.where)
-        found[name] = value
+        found[str(loader.construct_object(key_node, deep=True))] = Node(value.value, _line(key_node, shown))
     return Node(found, where)
+
+
+def _refuse_duplicates(node: Any, shown: str) -> None:
+    """Refuse a key that is given twice, of which YAML's loader would keep the last."""
+    first: dict[str, Any] = {}
+    for key_node, _ in node.value:
+        name = str(key_node.value)
+        if name in first:
+            what = say("config.duplicate_key", key=name, first=_line(first[name], shown))
+            raise ConfigError(what, where=_line(key_node, shown))
+        first[name] = key_node
+
+
+def _line(node: Any, shown: str) -> str:
+    return f"{shown}:{node.start_mark.line + 1}"

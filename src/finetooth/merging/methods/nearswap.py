@@ -10,6 +10,9 @@ from torch import Tensor
 from finetooth.merging.methods.method import Parameter, Values, merge_method
 from finetooth.merging.methods.stacked import Stacked
 
+_LEAST = 1e-38
+"""What stands for a distance of 0: fp32 can still divide by it."""
+
 
 @merge_method("nearswap", parameters=(Parameter(name="t", low=0.0),), base="endpoint", num_models=(1, 1))
 def nearswap(tensor: Stacked, values: Values) -> Iterator[Tensor]:
@@ -22,9 +25,7 @@ def nearswap(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     t = values["t"]
     for chunk in tensor.chunks():
         base_N, other_N = chunk.models_MN
-        if t == 0:
-            yield base_N
-            continue
-        share_N = torch.sub(base_N, other_N, out=chunk.scratch_N).abs_().reciprocal_().mul_(t).clamp_(0, 1)
+        distance_N = torch.sub(base_N, other_N, out=chunk.scratch_N).abs_().clamp_(min=_LEAST)
+        share_N = distance_N.reciprocal_().mul_(t).clamp_(0, 1)
         other_N.mul_(share_N)
         yield base_N.mul_(share_N.neg_().add_(1)).add_(other_N)
