@@ -14,7 +14,7 @@ from finetooth.merging.planning import Job
 from finetooth.merging.sources import Buffer, Files
 from finetooth.messages import say
 
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 """Elements of a chunk: several models of them fit into the cache of a core. A whole number of `BLOCK`s."""
 
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
 
 _SHIFT = 16
 _LOW = (1 << _SHIFT) - 1
+_MOST_WAITING = 1 << 18
+"""Values that are kept to be counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Cut:
     """How many magnitudes of the tensor are equal to `value`."""
 
     def sieve(self) -> Callable[[Tensor], Tensor]:
-        """Return a function that is given a tensor chunk by chunk and sets to zero what is not kept."""
+        """Return a function that is given a tensor chunk by chunk and sets to zero what is not kept, in place."""
         at_or_above, above = _just_below(self.value), self.value
         # Of ties that are all kept, or are zeros, none has to be told from another.
         open_ties = 0 if self.num_ties_kept == self.num_ties or self.value <= 0 else self.num_ties_kept
@@ -42,23 +45,30 @@ class Cut:
         def keep(values_N: Tensor) -> Tensor:
             nonlocal open_ties, is_open, threshold
             if not is_open:
-                return hardshrink(values_N, threshold)
-            is_tie_N = values_N.abs() == self.value
-            num_ties = int(is_tie_N.count_nonzero())
-            if num_ties < open_ties:
-                open_ties -= num_ties
-                return hardshrink(values_N, at_or_above)
-            kept_N = hardshrink(values_N, above)
-            first = is_tie_N.nonzero().squeeze(1)[:open_ties]
-            kept_N[first] = values_N[first]
+                return _shrink(values_N, threshold)
+            array = values_N.numpy()
+            ties = np.flatnonzero(np.abs(array) == self.value)
+            if len(ties) < open_ties:
+                open_ties -= len(ties)
+                return _shrink(values_N, at_or_above)
+            first = ties[:open_ties]
+            kept = array[first]
+            _shrink(values_N, above)
+            array[first] = kept
             is_open, threshold = False, above
-            return kept_N
+            return values_N
 
         return keep
 
 
 ALL, NONE = Cut(-1.0, 0, 0), Cut(float("inf"), 0, 0)
 """The cuts that keep everything and nothing."""
+
+
+def _shrink(values_N: Tensor, threshold: float) -> Tensor:
+    """Set to zero what is not beyond a threshold: one pass without a mask."""
+    shrunk: Tensor = torch.ops.aten.hardshrink.out(values_N, threshold, out=values_N)
+    return shrunk
 
 
 def _just_below(value: float) -> float:
@@ -76,29 +86,65 @@ def cuts(stream: Callable[[], Iterator[Tensor]], size: int, nums_kept: Sequence[
     proper = [[num for num in nums if 0 < num < size] for nums in nums_kept]
     if not any(proper):
         return [[ALL if num >= size else NONE for num in nums] for nums in nums_kept]
+    bits = _Bits()
     high = [torch.zeros(1 << (31 - _SHIFT), dtype=torch.int64) for _ in proper]
     for values_MN in stream():
         for counts, values_N, nums in zip(high, values_MN, proper, strict=True):
             if nums:
-                counts += torch.bincount(_bits(values_N).bitwise_right_shift_(_SHIFT), minlength=len(counts))
+                counts += torch.bincount(bits.upper(values_N), minlength=len(counts))
     places = [[_place(counts, num) for num in nums] for counts, nums in zip(high, proper, strict=True)]
-    low = [[torch.zeros(1 << _SHIFT, dtype=torch.int64) for _ in nums] for nums in proper]
+    low = [[_Counts() for _ in nums] for nums in proper]
     for values_MN in stream():
-        for values_N, pairs, tables in zip(values_MN, places, low, strict=True):
-            bits_N = _bits(values_N) if pairs else None
-            for (bin_, _), counts in zip(pairs, tables, strict=True):
-                assert bits_N is not None
-                inside = bits_N[(bits_N >> _SHIFT) == bin_].bitwise_and_(_LOW)
-                counts += torch.bincount(inside, minlength=len(counts))
+        for values_N, pairs, counted in zip(values_MN, places, low, strict=True):
+            if pairs:
+                upper, lower = bits.upper(values_N).numpy(), values_N.view(torch.int32).numpy()
+                for (bin_, _), table in zip(pairs, counted, strict=True):
+                    # numpy finds few among many several times faster than torch does.
+                    table.add(lower[np.flatnonzero(upper == bin_)] & _LOW)
     found: list[list[Cut]] = []
-    for wanted, pairs, tables in zip(nums_kept, places, low, strict=True):
-        exact = iter([_cut(bin_, rest, counts) for (bin_, rest), counts in zip(pairs, tables, strict=True)])
+    for wanted, pairs, counted in zip(nums_kept, places, low, strict=True):
+        exact = iter([_cut(bin_, rest, table.all()) for (bin_, rest), table in zip(pairs, counted, strict=True)])
         found.append([ALL if num >= size else next(exact) if num > 0 else NONE for num in wanted])
     return found
 
 
-def _bits(values_N: Tensor) -> Tensor:
-    return values_N.view(torch.int32).bitwise_and(0x7FFFFFFF)
+class _Bits:
+    """The upper bits of magnitudes, in memory that is used again."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.int32)
+
+    def upper(self, values_N: Tensor) -> Tensor:
+        """Return the upper sixteen bits of each magnitude, until they are asked for again."""
+        if self._memory.numel() < values_N.numel():
+            self._memory = torch.empty(values_N.numel(), dtype=torch.int32)
+        upper_N = self._memory[: values_N.numel()]
+        torch.bitwise_and(values_N.view(torch.int32), 0x7FFFFFFF, out=upper_N)
+        return upper_N.bitwise_right_shift_(_SHIFT)
+
+
+class _Counts:
+    """How often each of the lower sixteen bits was met; they are put off to be counted many at a time."""
+
+    def __init__(self) -> None:
+        self._table = torch.zeros(1 << _SHIFT, dtype=torch.int64)
+        self._waiting: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._num_waiting = 0
+
+    def add(self, lower: np.ndarray[Any, np.dtype[np.int32]]) -> None:
+        """Count some more."""
+        self._waiting.append(lower)
+        self._num_waiting += len(lower)
+        if self._num_waiting > _MOST_WAITING:
+            self.all()
+
+    def all(self) -> Tensor:
+        """Return the table of all that were added."""
+        if self._waiting:
+            lower = torch.from_numpy(np.concatenate(self._waiting))
+            self._table += torch.bincount(lower, minlength=len(self._table))
+        self._waiting, self._num_waiting = [], 0
+        return self._table
 
 
 def _place(counts: Tensor, num: int) -> tuple[int, int]:

@@ -115,6 +115,8 @@ class _Sieve:
         self.draws, self.density, self.columns = draws, density, columns
         self.epsilon = epsilon if columns > 1 else 0.0
         self.lowest = density - epsilon
+        self._sorted_RC = torch.empty(0, columns + 2, dtype=torch.int32)
+        self._place_N = torch.empty(0, dtype=torch.int64)
 
     def __call__(self, delta_N: Tensor, chunk: Chunk) -> Tensor:
         """Set to zero what is not kept; return what is kept as 1 and what is not as 0, in uint8."""
@@ -126,19 +128,37 @@ class _Sieve:
             delta_N.mul_(ones_N)
             return ones_N.to(torch.uint8)
         drawn_N = self.draws.integers(chunk.start, count)
-        coin_N = drawn_N.bitwise_and(1)
         # Kept is who has the rank `least` or a higher one: u < p_r, solved for r.
         slope = (self.columns - 1) / (2 * self.epsilon)
         least_N = drawn_N.to(torch.float32).mul_(slope / (2 * HALF)).add_((0.5 - self.lowest) * slope + 1)
-        index_N = least_N.clamp_(0, self.columns).to(torch.int32).add_(coin_N).to(torch.int64)
+        coin_N = drawn_N.bitwise_and_(1)
+        # By way of 32 bits: from fp32 to 64 there is no fast way.
+        place_N = self._place(count).copy_(least_N.clamp_(0, self.columns).to(torch.int32).add_(coin_N))
         magnitudes_N = bits_N.bitwise_and(0x7FFFFFFF)
-        # Magnitudes of floats have the order of their bits. With a place more at either end, `least - 1` and `least`
-        # are places at which to look, too low for any to fail and too high for any to pass.
-        sorted_RC = torch.full((count // self.columns, self.columns + 2), -1, dtype=torch.int32)
-        sorted_RC[:, -1] = 0x7F800000
-        sorted_RC[:, 1:-1] = torch.from_numpy(np.sort(magnitudes_N.view(-1, self.columns).numpy(), axis=1))
-        least_bits_N = sorted_RC.gather(1, index_N.view(-1, self.columns)).flatten()
+        sorted_RC = self._sorted(magnitudes_N)
+        least_bits_N = sorted_RC.gather(1, place_N.view(-1, self.columns)).flatten()
         # By the toss of a coin either not below the one, or above the other: equal magnitudes get their mean rank.
         kept_N = magnitudes_N.sub_(least_bits_N).add_(coin_N).sub_(1).bitwise_right_shift_(31).bitwise_not_()
         bits_N.bitwise_and_(kept_N)
         return kept_N.bitwise_and_(1).to(torch.uint8)
+
+    def _sorted(self, magnitudes_N: Tensor) -> Tensor:
+        """Return the bits of each row's magnitudes in order, which is the order of the magnitudes.
+
+        A place more at either end makes `least - 1` and `least` places to look at: too low for any to fail, and too
+        high for any to pass.
+        """
+        num_rows = magnitudes_N.numel() // self.columns
+        if len(self._sorted_RC) < num_rows:
+            self._sorted_RC = torch.full((num_rows, self.columns + 2), -1, dtype=torch.int32)
+            self._sorted_RC[:, -1] = 0x7F800000
+        sorted_RC = self._sorted_RC[:num_rows]
+        inner_RC = sorted_RC[:, 1:-1]
+        inner_RC.copy_(magnitudes_N.view(num_rows, self.columns))
+        inner_RC.numpy().sort(axis=1)
+        return sorted_RC
+
+    def _place(self, count: int) -> Tensor:
+        if len(self._place_N) < count:
+            self._place_N = torch.empty(count, dtype=torch.int64)
+        return self._place_N[:count]

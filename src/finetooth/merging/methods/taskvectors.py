@@ -62,20 +62,26 @@ def merge_between(
     for chunk in tensor.chunks():
         deltas_MN = chunk.deltas_MN
         for delta_N, sieve in zip(deltas_MN, sieves, strict=True):
-            delta_N.copy_(sieve(delta_N))
+            sieve(delta_N, chunk.scratch_N)
         if factors is not None:
             for delta_N, factor in zip(deltas_MN, factors, strict=True):
                 delta_N.mul_(factor)
         yield combine(chunk, values, consensus=consensus)
 
 
-def _band(dropped: Cut, kept: Cut) -> Callable[[Tensor], Tensor]:
-    """Return the sieve of what is kept by the second cut and not by the first."""
+def _band(dropped: Cut, kept: Cut) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the sieve, in place and with memory to work in, of what is kept by the second cut and not by the first."""
+    outer = kept.sieve()
     if dropped is NONE:
-        return kept.sieve()
-    outer, inner = kept.sieve(), dropped.sieve()
-    # What both keep is the same number twice, and its difference is 0.
-    return lambda values_N: outer(values_N).sub_(inner(values_N))
+        return lambda values_N, scratch_N: outer(values_N)
+    inner = dropped.sieve()
+
+    def between(values_N: Tensor, scratch_N: Tensor) -> Tensor:
+        largest_N = inner(scratch_N.copy_(values_N))
+        # What both keep is the same number twice, and its difference is 0.
+        return outer(values_N).sub_(largest_N)
+
+    return between
 
 
 def _factors(tensor: Stacked, found: Sequence[Sequence[Cut]]) -> list[float]:
@@ -85,7 +91,7 @@ def _factors(tensor: Stacked, found: Sequence[Sequence[Cut]]) -> list[float]:
     for chunk in tensor.chunks():
         for index, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
             before[index] += magnitude(delta_N)
-            after[index] += magnitude(sieve(delta_N))
+            after[index] += magnitude(sieve(delta_N, chunk.scratch_N))
     return [whole / kept if kept > 0 else 1.0 for whole, kept in zip(before, after, strict=True)]
 
 
