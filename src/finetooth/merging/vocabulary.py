@@ -59,10 +59,8 @@ class Vocabulary:
                 for other, row in self._rows(token, reference)
                 if row < heights[other]  # a tokenizer may have more tokens than its model has embeddings
             ]
-        width = max(len(one) for one in rows)
-        table = torch.full((len(rows), max(width, 1)), -1, dtype=torch.int32)
-        for index, one in enumerate(rows):
-            table[index, : len(one)] = torch.tensor(one, dtype=torch.int32)
+        width = max(max(map(len, rows)), 1)
+        table = torch.tensor([one + [-1] * (width - len(one)) for one in rows], dtype=torch.int32)
         if table.shape == (tensor.shape[0], 1) and bool((table[:, 0] == torch.arange(len(table))).all()):
             return tensor
         return GatheredTensor(tuple(found), table, height, (len(rows), tensor.shape[1]))

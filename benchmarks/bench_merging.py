@@ -1,0 +1,154 @@
+"""Time whole merges of a Llama of 1.1 billion parameters, base and three fine-tunes in bf16, and their peak memory.
+
+    MERGEKIT=/path/to/mergekit-yaml python benchmarks/bench_merging.py                # side by side with mergekit
+    python benchmarks/bench_merging.py --methods ties sce                             # some methods
+    python benchmarks/bench_merging.py --layers 44 --methods ties                     # memory of twice the layers
+
+The floor is a bare loop in two threads that reads the same bytes into buffers, adds them, and writes the sum: what any
+merge has to do. Its time is that of the loop alone; those of the programs hold their start, imports and all. Needs 11
+GB on disk (`--root`), and memory for the files to stay cached; times on shared machines are noise: read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from toy_llamas import TINY_LLAMA, Shape, write_family
+
+_SPARSE = {"weight": 0.3, "density": 0.5}
+
+METHODS: dict[str, dict[str, Any]] = {
+    "linear": {"weight": 0.25},
+    "task_arithmetic": {"weight": 0.3},
+    "slerp": {"t": 0.5},
+    "model_stock": {},
+    "ties": _SPARSE,
+    "dare_linear": _SPARSE,
+    "dare_ties": _SPARSE,
+    "della": {**_SPARSE, "epsilon": 0.2},
+    "breadcrumbs": {"weight": 0.3, "density": 0.9, "gamma": 0.01},
+    "sce": {"select_topk": 0.5},
+}
+"""Methods and their parameters."""
+
+
+def configuration(method: str, root: Path) -> dict[str, Any]:
+    """Return the merge of a method."""
+    names = {"linear": ["base", "a", "b", "c"], "slerp": ["base", "a"]}.get(method, ["a", "b", "c"])
+    config: dict[str, Any] = {
+        "merge_method": method,
+        "models": [{"model": str(root / name)} for name in names],
+        "parameters": METHODS[method],
+        "dtype": "bfloat16",
+    }
+    if method != "linear":
+        config["base_model"] = str(root / "base")
+    return config
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
+    """Run a command; return its seconds and its peak resident memory in GiB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed: {process.returncode}")
+    return seconds, usage.ru_maxrss / 2**20
+
+
+def floor(root: Path, target: Path, num_models: int, threads: int = 2) -> float:
+    """Return the seconds of a bare loop over the bytes of so many models."""
+    files = [os.open(root / name / "model.safetensors", os.O_RDONLY) for name in ("base", "a", "b", "c")[:num_models]]
+    size = min(os.fstat(file).st_size for file in files) // 2 * 2
+    chunk = 1 << 19
+    start = time.perf_counter()
+    output = os.open(target, os.O_RDWR | os.O_CREAT)
+    os.truncate(output, size)
+
+    def work(share: int) -> None:
+        torch.set_num_threads(1)
+        buffers = [bytearray(chunk) for _ in files]
+        views = [memoryview(buffer) for buffer in buffers]
+        total, term = torch.empty(chunk // 2), torch.empty(chunk // 2)
+        for offset in range(share * chunk, size, threads * chunk):
+            count = min(chunk, size - offset)
+            for index, (file, view, buffer) in enumerate(zip(files, views, buffers, strict=True)):
+                os.preadv(file, [view[:count]], offset)
+                values = torch.frombuffer(buffer, dtype=torch.bfloat16)
+                if index:
+                    total.add_(term.copy_(values))
+                else:
+                    total.copy_(values)
+            os.pwrite(output, total.to(torch.bfloat16).view(torch.uint8).numpy().data[:count], offset)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    os.fsync(output)
+    seconds = time.perf_counter() - start
+    for descriptor in (*files, output):
+        os.close(descriptor)
+    target.unlink()
+    return seconds
+
+
+def measure(root: Path, methods: Sequence[str], mergekit: str | None) -> None:
+    """Print the table."""
+    floors = {count: floor(root, root / "floor", count) for count in (2, 4)}
+    floors = {count: min(seconds, floor(root, root / "floor", count)) for count, seconds in floors.items()}
+    print(f"floor: {floors[2]:.2f} s for two models, {floors[4]:.2f} s for four")
+    print("| method | finetooth, s | GiB | of the floor | mergekit, s | GiB | times faster |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    path, output = root / "merge.yaml", root / "merged"
+    for method in methods:
+        config = configuration(method, root)
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        shutil.rmtree(output, ignore_errors=True)
+        command = [sys.executable, "-m", "finetooth", "merge", str(path), "-o", str(output), "-q"]
+        ours, our_peak = timed(command, {})
+        shutil.rmtree(output)
+        ratio = ours / floors[2 if method == "slerp" else 4]
+        line = f"| {method} | {ours:.1f} | {our_peak:.2f} | {ratio:.1f} |"
+        if mergekit is not None:
+            theirs, their_peak = timed([mergekit, str(path), str(output), "--quiet"], {"HF_HUB_OFFLINE": "1"})
+            shutil.rmtree(output)
+            line += f" {theirs:.1f} | {their_peak:.2f} | {theirs / ours:.1f} |"
+        else:
+            line += " - | - | - |"
+        print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mergekit", default=os.environ.get("MERGEKIT", "mergekit-yaml"))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--layers", type=int, default=TINY_LLAMA.layers)
+    parser.add_argument("--root", type=Path, help="where models are made, and taken from where they are there already")
+    arguments = parser.parse_args()
+    mergekit = shutil.which(arguments.mergekit)
+    if mergekit is None:
+        print(f"there is no {arguments.mergekit}: finetooth alone is timed", file=sys.stderr)
+    shape: Shape = replace(TINY_LLAMA, layers=arguments.layers)
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.root or Path(folder)
+        if not (root / "base").is_dir():
+            write_family(root, shape, torch.bfloat16)
+        measure(root, arguments.methods, mergekit)
+
+
+if __name__ == "__main__":
+    main()
