@@ -8,6 +8,7 @@
     finetooth.CompletionOnlyCollator("[/INST] ", tokenizer=tokenizer)  # labels made batch by batch
     finetooth.probe("runs/first", data="train.jsonl")                 # how a model's answers end
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
+    finetooth.compare("runs/first", "runs/second")                    # runs side by side
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
@@ -23,6 +24,7 @@ from finetooth.version import __version__
 if TYPE_CHECKING:
     from finetooth.api import encode, encode_dataset
     from finetooth.checking import Report, check
+    from finetooth.comparing.comparison import Comparison, compare
     from finetooth.config import CheckConfig, Config, DataConfig, LabelsConfig, TokenizerConfig
     from finetooth.errors import FinetoothError
     from finetooth.inspection import Inspection, inspect
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from finetooth.runs import Run
     from finetooth.tokenizer import Tokenizer, load_tokenizer
     from finetooth.training.observing import MetricsCallback
+    from finetooth.training.probes import ProbeCallback
     from finetooth.training.running import train
     from finetooth.training.trainer import ForestMixin, ForestTrainer
     from finetooth.types import IGNORE_INDEX, Encoded, Finding, Record, Rendered, Span
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE_INDEX",
     "CheckConfig",
+    "Comparison",
     "CompletionOnlyCollator",
     "Config",
     "DataConfig",
@@ -52,6 +56,7 @@ __all__ = [
     "Inspection",
     "LabelsConfig",
     "MetricsCallback",
+    "ProbeCallback",
     "ProbeReport",
     "Record",
     "Rendered",
@@ -63,6 +68,7 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "compare",
     "encode",
     "encode_dataset",
     "inspect",
@@ -77,6 +83,7 @@ __all__ = [
 _HOMES = {
     "finetooth.api": ("encode", "encode_dataset"),
     "finetooth.checking": ("Report", "check"),
+    "finetooth.comparing.comparison": ("Comparison", "compare"),
     "finetooth.config": ("CheckConfig", "Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
     "finetooth.errors": ("FinetoothError",),
     "finetooth.inspection": ("Inspection", "inspect"),
@@ -88,6 +95,7 @@ _HOMES = {
     "finetooth.runs": ("Run",),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
     "finetooth.training.observing": ("MetricsCallback",),
+    "finetooth.training.probes": ("ProbeCallback",),
     "finetooth.training.running": ("train",),
     "finetooth.training.trainer": ("ForestMixin", "ForestTrainer"),
     "finetooth.types": ("IGNORE_INDEX", "Encoded", "Finding", "Record", "Rendered", "Span"),

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fix": ("finetooth.cli.fix", "command"),
     "train": ("finetooth.cli.train", "command"),
     "probe": ("finetooth.cli.probe", "command"),
+    "compare": ("finetooth.cli.compare", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

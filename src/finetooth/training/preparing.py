@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -149,6 +149,14 @@ def check_recipe(
             if sources
         }
     )
+
+
+def data_hash(records: Iterable[Record]) -> str:
+    """Return a hash over records as they were read, in their order: that of fingerprint.json of a run."""
+    total = _DataHash()
+    for _ in total.passing(iter(records)):
+        pass
+    return total.hexdigest()
 
 
 class _DataHash:
