@@ -425,7 +425,11 @@ def test_a_row_longer_than_the_budget_has_a_pack_of_its_own(tmp_path: Path) -> N
         ({"train__optimizer": "steep"}, "--> train.optimizer"),
         ({"train__report_to": "nobody"}, "--> train.report_to"),
         ({"train__precision": "fp16"}, "fp16 needs an accelerator"),
-        ({"train__method": "lora", "lora": {"target_modules": ["nothing"]}}, "the adapter cannot be made"),
+        ({"train__method": "lora", "lora": {"target_modules": ["nothing"]}}, "RUN005"),
+        (
+            {"train__method": "lora", "lora": {"target_modules": ["nothing"]}, "check": {"ignore": ["RUN005"]}},
+            "the adapter cannot be made",
+        ),
         ({"tokenizer": str(Path("base") / "nowhere")}, "nowhere"),
     ],
     ids=str,
@@ -460,6 +464,8 @@ def test_a_recipe_names_model_and_data(tmp_path: Path) -> None:
 
 def test_ids_beyond_the_model_are_refused_by_name(tmp_path: Path) -> None:
     save_model(tmp_path / "base", vocab_size=300)
-    with pytest.raises(TrainingError, match="has 300 rows of embeddings") as raised:
+    with pytest.raises(CheckFailed, match="RUN004"):
         train(write_recipe(tmp_path), "out")
+    with pytest.raises(TrainingError, match="has 300 rows of embeddings") as raised:
+        train(write_recipe(tmp_path), "out", check=False)
     assert (raised.value.where or "").startswith(str(tmp_path / "train.jsonl"))
