@@ -35,8 +35,8 @@ TORCH = {"packing", "loss", "training", "merge", "probing", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {
-    "torch": TORCH,
-    "transformers": TORCH | {"tokenizer"},
+    "torch": TORCH | {"demo"},
+    "transformers": TORCH | {"tokenizer", "demo"},
     "trl": set(),  # its labels are made anew; the differential tests alone import it
 }
 

@@ -11,8 +11,8 @@ import pytest
 
 import finetooth
 from finetooth.comparing.entry import Entry
+from finetooth.comparing.naming import names_of, without_common_folders
 from finetooth.comparing.pages import document_of
-from finetooth.comparing.reading import names_of
 from finetooth.documents import Paragraph, Table
 from finetooth.errors import ConfigError, DataError
 from finetooth.messages import set_language
@@ -184,6 +184,15 @@ def test_a_run_named_twice(three: Path) -> None:
 def test_names_tell_runs_apart() -> None:
     assert names_of([Path("/a/one"), Path("/a/two")]) == ["one", "two"]
     assert names_of([Path("/a/x/run"), Path("/a/y/run")]) == ["x/run", "y/run"]
+
+
+def test_paths_are_told_from_where_they_part() -> None:
+    long = "/home/someone/models/tokenizers"
+    assert without_common_folders([f"{long}/a", f"{long}/b"]) == ["…/a", "…/b"]
+    assert without_common_folders([f"{long}/a", f"{long}/a"]) == ["…/a", "…/a"]
+    assert without_common_folders([f"{long}/a/x", f"{long}/b/x"]) == ["…/a/x", "…/b/x"]
+    assert without_common_folders([f"{long}/a", "short"]) == ["…/a", "short"]
+    assert without_common_folders(["org/name", "finetooth"]) == ["org/name", "finetooth"]
 
 
 def test_the_last_epoch_is_meant_by_final(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ class Chart:
         return [one for one in self.series if one.points]
 
     @property
+    def stacked(self) -> list[Series]:
+        """The same from the lowest to the uppermost: dashed curves lie over whole ones, which show between."""
+        return sorted(self.drawn, key=lambda one: one.dashed)
+
+    @property
     def is_log(self) -> bool:
         """Whether y is drawn on a logarithmic scale."""
         ys = [y for one in self.drawn for _, y in one.points]

@@ -103,6 +103,7 @@ def _draw(axis: Any, number: str, chart: Chart) -> None:
             markerfacecolor="white" if series.dashed else None,
             markevery=[len(points) - 1],
             label=harmless(series.name),
+            zorder=3 if series.dashed else 2,
         )
     left, right, low, high = chart.bounds()
     margin = (high - low) * 0.04

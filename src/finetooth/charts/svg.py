@@ -40,7 +40,7 @@ def _elements(chart: Chart) -> Iterator[str]:
         yield f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 17}" text-anchor="middle">{label}</text>'
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     yield f'<text class="tick" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">{_text(chart.x_label)}</text>'
-    for series in chart.drawn:
+    for series in chart.stacked:
         yield from _curve(series, [place(point) for point in thinned(series.points)])
     yield "</svg>"
 

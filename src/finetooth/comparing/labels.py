@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from finetooth.comparing.entry import Entry
+from finetooth.comparing.naming import without_common_folders
 from finetooth.documents import Block, Heading, Paragraph, Row, Table, Tokens
 from finetooth.documents.blocks import Line
 from finetooth.examples import Example
@@ -49,8 +50,10 @@ def common_examples(entries: Sequence[Entry]) -> list[Example]:
 
 
 def _rows(examples: Sequence[Example]) -> Iterator[Row]:
-    yield _row(say("comparing.record"), [[(one.encoded.where, "")] for one in examples])
-    yield _row(say("comparing.tokenizer"), [[(one.encoded.model, "")] for one in examples])
+    wheres = without_common_folders([one.encoded.where for one in examples])
+    models = without_common_folders([one.encoded.model for one in examples])
+    yield _row(say("comparing.record"), [[(where, "")] for where in wheres])
+    yield _row(say("comparing.tokenizer"), [[(model, "")] for model in models])
     yield _row(say("comparing.way"), [[(one.encoded.labels_way, "")] for one in examples])
     yield _row(say("comparing.supervised"), [_counts(one) for one in examples])
     yield _row(say("comparing.first_labels"), _marked([_first(one) for one in examples]))

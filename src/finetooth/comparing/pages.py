@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from finetooth.charts import Chart, Series
@@ -11,6 +12,7 @@ from finetooth.comparing.comparison import Comparison
 from finetooth.comparing.differences import UNKNOWN, Difference, groups_of_data
 from finetooth.comparing.entry import Entry, points_of
 from finetooth.comparing.labels import label_blocks
+from finetooth.comparing.naming import without_common_folders
 from finetooth.documents import Block, Document, Figure, Heading, Paragraph, Row, Table
 from finetooth.documents.blocks import Line
 from finetooth.formats.wording import num_records, severity_word, share_of
@@ -27,6 +29,18 @@ def document_of(comparison: Comparison) -> Document:
         tool="finetooth compare",
         blocks=tuple(_blocks(comparison)),
     )
+
+
+def excerpt_of(comparison: Comparison) -> Document:
+    """Return the part of a comparison that tells what the curves hide: losses, endings, answers."""
+    entries = comparison.entries
+    blocks = (
+        *_in_short(entries),
+        *(figure for figure in curve_figures(entries) if figure.number == 1),
+        *_endings(entries),
+        *answer_table(entries, comparison.num_samples),
+    )
+    return replace(document_of(comparison), blocks=blocks)
 
 
 def _blocks(comparison: Comparison) -> Iterator[Block]:
@@ -141,7 +155,8 @@ def _data(entry: Entry) -> Line:
 
 
 def _difference(difference: Difference) -> Row:
-    cells = [_value(value) for value in difference.values]
+    texts = without_common_folders([value if isinstance(value, str) else "" for value in difference.values])
+    cells = [_value(text or value) for text, value in zip(texts, difference.values, strict=True)]
     if difference.key == "tokenizer.path":
         own: Line = [(say("comparing.models_own"), "quiet")]
         cells = [own if value is None else cell for value, cell in zip(difference.values, cells, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from finetooth.checking import check_records, findings_json
 from finetooth.comparing.entry import Data, Entry
 from finetooth.comparing.finetooth_run import read_run
+from finetooth.comparing.naming import names_of
 from finetooth.comparing.trainer_output import read_trainer_output, state_file
 from finetooth.config import Config
 from finetooth.errors import ConfigError, DataError, FinetoothError
@@ -63,16 +63,6 @@ def _begun(path: Path) -> tuple[float, str]:
 
 def _is_run(path: Path) -> bool:
     return (path / RECIPE).is_file() or state_file(path) is not None
-
-
-def names_of(directories: Sequence[Path]) -> list[str]:
-    """Return a name for each directory: its last part, and as many before it as tell it from the others."""
-    whole = [Path(os.path.abspath(one)).parts for one in directories]
-    for length in range(1, max(map(len, whole), default=1) + 1):
-        names = ["/".join(parts[-length:]) for parts in whole]
-        if len(set(names)) == len(names):
-            return names
-    return [str(one) for one in directories]
 
 
 def with_labels(entry: Entry, sources: Sequence[str], config: Config) -> Entry:

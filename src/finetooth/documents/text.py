@@ -16,7 +16,7 @@ MIN_WIDTH = 20
 _GAP = 2
 _MIN_CELL = 11
 """Cells of a column below which a table is written column under column."""
-_MAX_LABEL = 28
+_MAX_LABEL = 32
 _CURVE = 40
 """Characters of a curve at most."""
 _TONES = {"plain": "", "quiet": "quiet", "warning": "warning", "good": "good"}
