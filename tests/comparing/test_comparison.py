@@ -16,7 +16,7 @@ from finetooth.comparing.pages import document_of
 from finetooth.documents import Paragraph, Table
 from finetooth.errors import ConfigError, DataError
 from finetooth.messages import set_language
-from finetooth.runs import LOCK, METRICS, MODEL, PROBE, RECIPE, Run
+from finetooth.runs import FINGERPRINT, LOCK, METRICS, MODEL, PROBE, RECIPE, Run
 from tests.comparing.recorded import write_run
 
 LITERAL = ("はい。</s> はい。</s>", "まあ。</s>")
@@ -102,6 +102,16 @@ def test_prediction_beside_what_was_measured(three: Path, tmp_path: Path) -> Non
         in " ".join(text.split())
     )
     assert "the labels predict something else for odd" in " ".join(text_of(three, tmp_path / "odd").split()).lower()
+
+
+def test_asked_under_another_template(tmp_path: Path) -> None:
+    """What the labels teach holds where the model is asked as it was trained; elsewhere nothing has taught an end."""
+    directory = write_run(tmp_path / "run", prediction="stops", outcome="runs-on", answers=("はい",))
+    fingerprint, probe = directory / FINGERPRINT, directory / PROBE
+    for trained, asked, expected in (("a", "a", "stops 100%"), ("a", "b", "runs on (asked"), ("a", None, "stops 100%")):
+        fingerprint.write_text(json.dumps({"data_hash": "d" * 64, "template_hash": trained}))
+        probe.write_text(json.dumps(json.loads(probe.read_text()) | {"template_hash": asked}))
+        assert table_of("as predicted", directory)["predicted from the labels"][0].startswith(expected)
 
 
 def test_different_data_is_said_first(three: Path, tmp_path: Path) -> None:

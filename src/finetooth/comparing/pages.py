@@ -205,8 +205,6 @@ def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
         chart = Chart(title=say(f"comparing.figure_{name}"), x_label=x_label, series=series, share=share)
         number = len(found) + 1
         caption = [say(f"comparing.caption_{name}")]
-        if any(one.dashed for one in series):
-            caption.append(say(f"comparing.dashed_{name}"))
         if chart.is_log:
             caption.append(say("comparing.log_scale"))
         found.append(
@@ -214,6 +212,7 @@ def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
                 number=number,
                 chart=chart,
                 caption=say("comparing.semicolon").join(caption),
+                dashes=say(f"comparing.dashed_{name}") if any(one.dashed for one in series) else "",
                 name=say("comparing.figure", number=number),
             )
         )
@@ -296,7 +295,8 @@ def _predicted(entry: Entry) -> Line:
     if entry.predicted is None:
         return [("?", "quiet")]
     name, share = entry.predicted
-    return [(say(f"comparing.outcome_{name.replace('-', '_')}"), ""), (f" {share_of(share)}", "quiet")]
+    why = say("comparing.other_template") if entry.is_asked_otherwise else share_of(share)
+    return [(say(f"comparing.outcome_{name.replace('-', '_')}"), ""), (f" {why}", "quiet")]
 
 
 def _measured(entry: Entry) -> Line:

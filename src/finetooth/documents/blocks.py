@@ -62,6 +62,8 @@ class Figure:
     number: int
     chart: Chart
     caption: str
+    dashes: str = ""
+    """What its dashed curves are; where nothing is dashed, as on a terminal, their names tell it."""
     name: str
     """`Figure 1`, in the language in force."""
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from finetooth.charts.chart import COLORS
 from finetooth.charts.svg import legend_mark, render_svg
 from finetooth.documents.blocks import Block, Code, Document, Figure, Heading, Line, Paragraph, Table, Tokens
+from finetooth.messages import say
 from finetooth.view.markup import escape, record_markup
 from finetooth.view.shell import page
 
@@ -92,7 +93,8 @@ def _figure(figure: Figure) -> Iterator[str]:
     legend = "".join(f"<span>{legend_mark(one)} {escape(one.name)}</span>" for one in chart.drawn)
     yield f'<figure>{render_svg(chart)}\n<div class="legend-of">{legend}</div>\n'
     yield f"<figcaption><b>{escape(figure.name)}</b> {escape(chart.title)} "
-    yield f'<span class="quiet">{escape(figure.caption)}</span></figcaption></figure>\n'
+    told = escape(say("documents.semicolon").join(part for part in (figure.caption, figure.dashes) if part))
+    yield f'<span class="quiet">{told}</span></figcaption></figure>\n'
 
 
 @cache

@@ -68,8 +68,12 @@ def _figure(figure: Figure, picture: Picture | None) -> Iterator[str]:
     address = picture(figure) if picture is not None else None
     if address is not None:
         yield f"![{escape(figure.chart.title)}](<{visible(address).replace('>', '%3E')}>)\n"
+    told = figure.caption
+    if address is not None and figure.dashes:
+        told = say("documents.semicolon").join((figure.caption, figure.dashes))
+    told = escape(told)
     title, stop = escape(figure.chart.title), escape(say("documents.stop"))
-    yield f"<b>{escape(figure.name)}</b> {title}{stop}{escape(figure.caption)}\n"
+    yield f"<b>{escape(figure.name)}</b> {title}{stop}{told}\n"
     if address is None:
         lines = [f"| | {escape(say('documents.first'))} | {escape(say('documents.last'))} |", "|---|--:|--:|"]
         lines += [

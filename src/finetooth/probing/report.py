@@ -26,6 +26,8 @@ class ProbeReport:
     asked_chars: int | None = None
     """How long answers were asked to be."""
     style: tuple[str, ...] = ()
+    template_hash: str | None = None
+    """Of the chat template that wrote the prompts, as in fingerprint.json; `None` where none did."""
     num_prompts: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RATES, 0))
     outcomes: dict[Prediction, int] = field(default_factory=lambda: {name: 0 for name in OUTCOMES})
@@ -91,6 +93,7 @@ class ProbeReport:
             "model": self.model,
             "stop_ids": list(self.stop_ids),
             "max_new_tokens": self.max_new_tokens,
+            "template_hash": self.template_hash,
             "samples": [sample_json(answer) for answer in self.samples],
         }
 

@@ -166,7 +166,13 @@ def _probe(trainer: Any, prepared: Prepared, run: Run) -> None:
     ):
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
-    report = probe_model(model, prepared.setup.tokenizer, probe_prompts(prepared), name=str(run.directory))
+    report = probe_model(
+        model,
+        prepared.setup.tokenizer,
+        probe_prompts(prepared),
+        name=str(run.directory),
+        template_hash=prepared.fingerprint.template_hash,
+    )
     run.write_json(PROBE, report.to_json())
 
 
