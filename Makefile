@@ -8,15 +8,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint format type docs bench clean
+.PHONY: help setup setup-demo setup-dev demo test lint format type docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 setup: .venv/.setup  ## install the core, without torch
+setup-demo: .venv/.setup-demo  ## install what training and comparing need
 setup-dev: .venv/.setup-dev  ## install everything that tests and checks need
 
-demo: setup  ## go through the example of one broken fine-tune
+demo: setup-demo  ## three fine-tunes with one loss curve, of which one is right: checked, trained, compared
 	@$(BIN)/finetooth demo
 
 test: setup-dev  ## run the tests; ARGS="-k name" goes to pytest
@@ -50,6 +51,10 @@ clean:  ## remove what tools left behind, but not the environment
 	@$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
 
+.venv/.setup-demo: pyproject.toml constraints.txt | .venv/bin/python
+	@$(PIP) install --quiet -c constraints.txt -e '.[train,report]'
+	@touch .venv/.setup $@
+
 .venv/.setup-dev: pyproject.toml constraints.txt | .venv/bin/python
 	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
-	@touch .venv/.setup $@
+	@touch .venv/.setup .venv/.setup-demo $@

@@ -12,18 +12,19 @@ from tests.sources import modules
 LEVELS = (
     ("types", "errors", "messages", "version", "writing", "environment", "weightfiles", "runs"),
     ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset"),
-    ("rules", "view", "formats", "packing", "loss"),
+    ("rules", "view", "formats", "charts", "documents", "packing", "loss"),
     (
         "inspection",
         "counting",
         "workers",
         "checking",
+        "examples",
         "fix",
         "probing",
         "training",
         "merging",
         "persona",
-        "compare",
+        "comparing",
         "report",
     ),
     ("web", "integrations", "demo", "api", "cli"),
@@ -34,8 +35,8 @@ TORCH = {"packing", "loss", "training", "merging", "probing", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {
-    "torch": TORCH,
-    "transformers": TORCH | {"tokenizer"},
+    "torch": TORCH | {"demo"},
+    "transformers": TORCH | {"tokenizer", "demo"},
     "trl": set(),  # its labels are made anew; the differential tests alone import it
 }
 

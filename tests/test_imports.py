@@ -64,6 +64,6 @@ def test_inspect_imports_nothing_heavy(format_name: str, tmp_path: Path) -> None
 
 
 def test_demo_imports_nothing_heavy(tmp_path: Path) -> None:
-    code, packages = loaded("demo", cwd=tmp_path)
+    code, packages = loaded("demo", "--no-train", cwd=tmp_path)
     assert code == 0
     assert not packages & HEAVY

@@ -9,6 +9,7 @@
     finetooth.probe("runs/first", data="train.jsonl")                 # how a model's answers end
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
     finetooth.merge("merge.yaml", "merged")                           # models merged in bounded memory
+    finetooth.compare("runs/first", "runs/second")                    # runs side by side
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
@@ -24,6 +25,7 @@ from finetooth.version import __version__
 if TYPE_CHECKING:
     from finetooth.api import encode, encode_dataset
     from finetooth.checking import Report, check
+    from finetooth.comparing.comparison import Comparison, compare
     from finetooth.config import CheckConfig, Config, DataConfig, LabelsConfig, TokenizerConfig
     from finetooth.errors import FinetoothError
     from finetooth.inspection import Inspection, inspect
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from finetooth.runs import Run
     from finetooth.tokenizer import Tokenizer, load_tokenizer
     from finetooth.training.observing import MetricsCallback
+    from finetooth.training.probes import ProbeCallback
     from finetooth.training.running import train
     from finetooth.training.trainer import ForestMixin, ForestTrainer
     from finetooth.types import IGNORE_INDEX, Encoded, Finding, Record, Rendered, Span
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE_INDEX",
     "CheckConfig",
+    "Comparison",
     "CompletionOnlyCollator",
     "Config",
     "DataConfig",
@@ -54,6 +58,7 @@ __all__ = [
     "Inspection",
     "LabelsConfig",
     "MetricsCallback",
+    "ProbeCallback",
     "ProbeReport",
     "Record",
     "Rendered",
@@ -65,6 +70,7 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "compare",
     "encode",
     "encode_dataset",
     "inspect",
@@ -80,6 +86,7 @@ __all__ = [
 _HOMES = {
     "finetooth.api": ("encode", "encode_dataset"),
     "finetooth.checking": ("Report", "check"),
+    "finetooth.comparing.comparison": ("Comparison", "compare"),
     "finetooth.config": ("CheckConfig", "Config", "DataConfig", "LabelsConfig", "TokenizerConfig"),
     "finetooth.errors": ("FinetoothError",),
     "finetooth.inspection": ("Inspection", "inspect"),
@@ -92,6 +99,7 @@ _HOMES = {
     "finetooth.runs": ("Run",),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
     "finetooth.training.observing": ("MetricsCallback",),
+    "finetooth.training.probes": ("ProbeCallback",),
     "finetooth.training.running": ("train",),
     "finetooth.training.trainer": ("ForestMixin", "ForestTrainer"),
     "finetooth.types": ("IGNORE_INDEX", "Encoded", "Finding", "Record", "Rendered", "Span"),

@@ -6,6 +6,7 @@ report.raise_for_errors()
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -309,3 +310,18 @@ def check(
         parts += [replace(part, data=name) for part in report.parts]
         num_records += report.num_records
     return Report(num_records=num_records, parts=tuple(parts))
+
+
+def findings_json(report: Report) -> dict[str, Any]:
+    """Return what a check found as plain JSON: the lines of `check --format json`, and how answers end."""
+    from finetooth.formats import jsonlines
+
+    train = next(part for part in report.parts if part.data == "train")
+    lines = "".join(jsonlines.render(report)).splitlines()
+    return {
+        "num_records": train.num_records,
+        "endings": dict(train.endings),
+        "prediction": dict(train.prediction),
+        "findings": [json.loads(line) for line in lines],
+        "not_run": [{"code": code, "reason": reason} for code, reason in train.not_run],
+    }

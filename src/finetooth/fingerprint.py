@@ -106,11 +106,16 @@ def fingerprint(setup: Setup) -> Fingerprint:
         probe_hash=_hash_of(ids),
         file_probe_hash=None if file_ids is None else _hash_of(file_ids),
         probes=ids,
-        template_hash=None if setup.template is None else _sha256(setup.template.source.encode()),
+        template_hash=hash_of_template(setup),
         labels_hash=_hash_of(dataclasses.asdict(setup.labels)),
         files=_file_hashes(tokenizer),
         unchecked=tokenizer.unchecked,
     )
+
+
+def hash_of_template(setup: Setup) -> str | None:
+    """Return the SHA-256 of the chat template in force; `None` where there is none."""
+    return None if setup.template is None else _sha256(setup.template.source.encode())
 
 
 def probe_texts(tokenizer: Tokenizer) -> dict[str, str]:

@@ -6,7 +6,9 @@ fingerprint.json  tokenizer, template and labels, in hashes
 findings.json     what the check found before training
 metrics.jsonl     a line for each log
 samples.jsonl     what the model wrote now and then, a line for each answer
-probe.json        how the model stops
+examples.jsonl    the first rows as they were learned from, ids, labels and pieces
+probes.jsonl      how the model stopped during training, a line for each probe, where some were asked for
+probe.json        how the trained model stops
 model/            the trained model or adapter, its tokenizer, and a card
 checkpoint-N/     what training goes on from
 """
@@ -18,9 +20,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finetooth.errors import FinetoothError
 from finetooth.messages import say
@@ -29,9 +32,15 @@ from finetooth.writing import whole_file
 
 RECIPE, ENVIRONMENT, FINGERPRINT = "recipe.yaml", "env.json", "fingerprint.json"
 FINDINGS, METRICS, SAMPLES, PROBE = "findings.json", "metrics.jsonl", "samples.jsonl", "probe.json"
+EXAMPLES, PROBES = "examples.jsonl", "probes.jsonl"
 MODEL = "model"
 STAGED_CHECKPOINTS = ".saving"
 """Where checkpoints are written before they get their name; what lies there is not whole."""
+LOCK = ".training"
+"""Locked by the process that trains the run, for as long as it lives."""
+
+State = Literal["finished", "running", "stopped"]
+"""Whether the trained model lies there, a process is at it, or it ended before that."""
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -79,8 +88,53 @@ class Run:
         if not (self.directory / RECIPE).is_file():
             # What finetooth did not write, it does not delete, and adds nothing to.
             raise FinetoothError(say("runs.no_run"), where=where, help=say("runs.elsewhere"))
+        if self.is_held:
+            raise FinetoothError(say("runs.held"), where=where, help=say("runs.elsewhere"))
         if not (force or resume):
             raise FinetoothError(say("runs.not_empty"), where=where, help=say("runs.not_empty_help"))
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the run while it is trained: others see that it is running, and leave it alone.
+
+        The lock ends with the process, however that ends. Systems without file locks (Windows) hold nothing.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        path = self.directory / LOCK
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FinetoothError(say("runs.held"), where=str(self.directory), help=say("runs.elsewhere")) from error
+            except OSError:
+                pass  # a file system without locks
+            yield
+            path.unlink(missing_ok=True)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process is training the run."""
+        try:
+            import fcntl
+
+            with (self.directory / LOCK).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):
+            return False
+        return False
+
+    @property
+    def state(self) -> State:
+        """Whether the run is finished, goes on, or was stopped before its end."""
+        if self.is_held:
+            return "running"
+        return "finished" if self.is_finished else "stopped"
 
     def _empty(self) -> None:
         for path in self.directory.iterdir() if self.directory.is_dir() else ():
@@ -128,8 +182,8 @@ class Run:
                     yield json.loads(text)
 
     def forget_after(self, step: int) -> None:
-        """Leave out of metrics and samples what a run that goes on from a step will write again."""
-        for name in (METRICS, SAMPLES):
+        """Leave out of metrics, samples and probes what a run that goes on from a step will write again."""
+        for name in (METRICS, SAMPLES, PROBES):
             path = self.directory / name
             if path.is_file():
                 kept = [line for line in self.lines(name) if line.get("step", 0) <= step]

@@ -16,10 +16,21 @@ from finetooth.messages import say
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that appears under its name only once everything is written.
+    """Open a text file that appears under its name only once everything is written; see `whole_path`.
 
-    It is written under a temporary name beside it and renamed at the end; whatever stops the writing (an error, an
-    interrupt, a full disk) leaves an earlier file of this name as it was, and no half of a new one.
+    Raises:
+        FinetoothError: The file cannot be written.
+    """
+    with whole_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes its own name only once everything is written.
+
+    It is a temporary name beside the file and renamed at the end; whatever stops the writing (an error, an interrupt,
+    a full disk) leaves an earlier file of this name as it was, and no half of a new one.
 
     Raises:
         FinetoothError: The file cannot be written.
@@ -29,14 +40,13 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     temporary: Path | None = None
     try:
         if target.exists() and not target.is_file():
-            with target.open("w", encoding="utf-8", newline="\n") as file:
-                yield file
+            yield target
             return
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes files that their owner alone can read; a result has the rights of the file that it replaces.
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from finetooth.config import Config, LabelsConfig
+from finetooth.config import Config, LabelsConfig, TokenizerConfig
 from finetooth.demo import DIALOGUES, EXAMPLE, data_path
 from finetooth.errors import FinetoothError
 from finetooth.fingerprint import label_hash
@@ -15,7 +15,8 @@ from finetooth.inspection import open_records
 from finetooth.labels import encode_records, make_setup
 from finetooth.rules import all_rules, select_rules
 from tests.differential.sft_trainer import prepared_by_trl
-from tests.fix.stages import codes, demo, names, read_rows, repaired
+from tests.fix.stages import codes, demo, names, read_rows, repaired, write_rows
+from tests.rules.fixtures import build_model
 from tests.shared_data import SHARED, needs_shared
 
 ENDS = {"LAB001", "LAB002", "LAB003"}
@@ -142,3 +143,14 @@ def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert one.fingerprint.model == "someone/model"
     assert not any(path.is_symlink() for path in one.model.directory.iterdir())
     assert files_of(store) == before
+
+
+def test_what_the_weights_show_is_not_repaired_by_leaving_them_out(tmp_path: Path) -> None:
+    spec = {"base": "byte_bpe", "tokenizer_config": {"bos_token": None}, "weights": {"embed": {"zero": ["<|im_end|>"]}}}
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."}]
+    data = write_rows(tmp_path / "train.jsonl", [{"messages": turns}])
+    model = build_model(spec, tmp_path / "m")
+    one = repair_on(tmp_path / "s", data, model, Config(tokenizer=TokenizerConfig(template="chatml")))
+    assert one.edits
+    assert "model.safetensors" in one.model.left_out
+    assert (codes(one.before), codes(one.after)) == ({"RUN001", "RUN004"}, {"RUN004"})

@@ -36,6 +36,19 @@ def test_an_answer_that_stops(whole: Tokenizer) -> None:
     answer = judge(prompt(), [*ids(whole, " ええ。"), 2], whole, STOPS)
     assert (answer.stopped, answer.runaway, answer.leaked, answer.passed_over) == (True, False, None, None)
     assert (answer.text.strip(), answer.shown.strip()) == ("ええ。", "ええ。⟨</s>⟩")
+    assert answer.outcome == "stops"
+
+
+def test_outcomes_are_those_of_a_prediction(split: Tokenizer, whole: Tokenizer) -> None:
+    """A terminator that a reader sees is worse than one that is missing, whether or not something stopped it later."""
+    leaked = ids(split, " ええ。</s>")
+    assert judge(prompt(), leaked, split, STOPS).outcome == "shows-literal"
+    assert judge(prompt(), [*leaked, 2], split, STOPS).outcome == "shows-literal"
+    assert judge(prompt(), ids(whole, " ええ。"), whole, STOPS).outcome == "runs-on"
+    report = ProbeReport(model="m", stop_ids=(2,), max_new_tokens=8)
+    for answer in (leaked, [2], [2], ids(split, " ええ。")):
+        report.add(judge(prompt(), answer, split, STOPS))
+    assert report.to_json()["outcomes"] == {"stops": 2, "shows-literal": 1, "runs-on": 1}
 
 
 def test_a_literal_terminator_is_told_from_the_token(split: Tokenizer) -> None:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from finetooth.config import config_of  # noqa: E402
 from finetooth.errors import ConfigError, DataError, FinetoothError  # noqa: E402
+from finetooth.fingerprint import fingerprint  # noqa: E402
 from finetooth.labels import make_setup  # noqa: E402
 from finetooth.probing.generating import generate, stop_ids_of  # noqa: E402
 from finetooth.probing.probe import probe, probe_model  # noqa: E402
@@ -173,3 +174,24 @@ def test_the_command(finetooth: Finetooth, tmp_path: Path) -> None:  # noqa: F81
     assert json.loads(printed.out) == written
     assert finetooth("probe", "base").code == 2
     assert finetooth("probe", "nowhere", "--data", str(data)).code == 2
+
+
+def test_the_template_of_the_prompts_is_noted(base: Path, tmp_path: Path) -> None:
+    """A probe under another template than the one that was trained with is told from one under the same."""
+    data = write_data(tmp_path / "train.jsonl", 3)
+    own = probe(base, data=str(data), max_new_tokens=2)
+    other = probe(base, data=str(data), max_new_tokens=2, config=config_of({"tokenizer.template": "chatml"}))
+    assert own.template_hash == fingerprint(make_setup(str(base))).template_hash
+    assert other.template_hash not in (None, own.template_hash)
+    text = tmp_path / "text.jsonl"
+    text.write_text(json.dumps({"text": "<s>[INST] はい？ [/INST] ええ。</s>"}) + "\n", encoding="utf-8")
+    config = config_of({"labels.response_template": "[/INST]"})
+    assert probe(base, data=str(text), max_new_tokens=2, config=config).template_hash is None
+
+
+def test_what_is_kept_does_not_grow_with_the_prompts(base: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("はい？\n" * 300, encoding="utf-8")
+    report = probe(base, prompts=questions, max_new_tokens=1, batch_size=64)
+    assert report.num_prompts == sum(report.outcomes.values()) == 300
+    assert len(report.samples) <= 40

@@ -11,6 +11,15 @@ Each is a YAML file, `tests/rules/<CODE>/bad_<what>.yaml` or `good_<what>.yaml`:
       generation_config: {eos_token_id: [2]}      # merged into generation_config.json
       config: {model_type: llama}                 # merged into config.json
       template: "{% for m in messages %}...{% endfor %}"   # written as chat_template.jinja; null removes it
+      weights:                   # written as model.safetensors; none where left out
+        rows: 40                 # as many as the vocabulary has where left out
+        dim: 8
+        dtype: BF16              # F32 where left out, or F16
+        shards: true             # a file for each tensor, and their index
+        embed: {zero: ["<|im_end|>"], mean: [...], same: [["<|a|>", "<|b|>"]]}      # rows of tokens that are changed
+        head: {zero: [...]}      # a matrix of the output layer; none where left out. `like_embed: true`: the same one
+      adapter: {B: 0.0, more: [...]}     # an adapter whose lora_B is this number everywhere, and further tensors
+    trained: {method: lora, target_modules: [...], modules_to_save: [...]}      # as of a recipe with this model
     template: chatml             # --template
     labels: {way: trl, max_length: 64}            # fields of LabelsConfig
     loader: tokenizers           # --loader
@@ -26,6 +35,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +45,10 @@ from tokenizers import AddedToken, Tokenizer
 from finetooth.checking import SetupReport, check_records
 from finetooth.config import config_of
 from finetooth.demo import tokenizer_path
-from finetooth.labels import make_setup
+from finetooth.labels import Trained, make_setup
 from finetooth.records import records_of
 from finetooth.rules import all_rules
-from tests import small_tokenizers
+from tests import small_tokenizers, weights
 
 FOLDER = Path(__file__).parent
 
@@ -79,7 +89,34 @@ def build_model(spec: dict[str, Any], directory: Path) -> Path:
         path.unlink(missing_ok=True)
         if spec["template"] is not None:
             path.write_text(spec["template"], encoding="utf-8")
+    if "weights" in spec:
+        _write_weights(spec["weights"] or {}, directory)
+    if "adapter" in spec:
+        _write_adapter(spec["adapter"], directory)
     return directory
+
+
+def _write_weights(spec: dict[str, Any], directory: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    size = (spec.get("rows", len(ids)), spec.get("dim", 8))
+    rows = {"model.embed_tokens.weight": weights.changed(weights.matrix(*size), spec.get("embed") or {}, ids)}
+    for projection in ("q_proj", "v_proj"):
+        rows[f"model.layers.0.self_attn.{projection}.weight"] = weights.matrix(size[1], size[1])
+    head = spec.get("head")
+    if head is not None:
+        like = head.get("like_embed", False)
+        own = rows["model.embed_tokens.weight"] if like else weights.matrix(*size, seed=1)
+        rows["lm_head.weight"] = weights.changed(own, head, ids)
+    weights.write_model(directory, rows, dtype=spec.get("dtype", "F32"), shards=spec.get("shards", False))
+
+
+def _write_adapter(spec: dict[str, Any], directory: Path) -> None:
+    prefix = "base_model.model.model.layers.0.self_attn.q_proj"
+    tensors = {f"{prefix}.lora_A.weight": weights.matrix(2, 8), f"{prefix}.lora_B.weight": [[float(spec["B"])] * 2] * 8}
+    tensors |= {name: weights.matrix(2, 8) for name in spec.get("more", ())}
+    weights.write_safetensors(directory / "adapter_model.safetensors", tensors)
+    (directory / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
 
 
 def check_fixture(fixture: dict[str, Any], directory: Path) -> SetupReport:
@@ -88,5 +125,10 @@ def check_fixture(fixture: dict[str, Any], directory: Path) -> SetupReport:
     values = {f"labels.{key}": value for key, value in (fixture.get("labels") or {}).items()}
     wanted = {"tokenizer.template": fixture.get("template"), "tokenizer.loader": fixture.get("loader")}
     setup = make_setup(str(model), config_of({**values, **wanted}))
+    if "trained" in fixture:
+        told: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fixture["trained"].items()
+        }
+        setup = replace(setup, trained=Trained(directory=model, **told))
     report = check_records(records_of(fixture["rows"]), [setup], all_rules())
     return report.parts[0]

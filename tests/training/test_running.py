@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from finetooth.errors import ConfigError, FinetoothError, TrainingError  # noqa: E402
-from finetooth.runs import METRICS, SAMPLES, Run  # noqa: E402
+from finetooth.runs import METRICS, PROBES, SAMPLES, Run  # noqa: E402
 from finetooth.training.callbacks import ORDER  # noqa: E402
 from finetooth.training.running import CheckFailed, train, train_run  # noqa: E402
 from tests.training.recipes import prepared, save_model, write_data, write_recipe  # noqa: E402
@@ -25,7 +25,17 @@ from tests.training.toys import relative_difference  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
-FILES = {"recipe.yaml", "env.json", "fingerprint.json", "findings.json", METRICS, SAMPLES, "probe.json", "model"}
+FILES = {
+    "recipe.yaml",
+    "env.json",
+    "fingerprint.json",
+    "findings.json",
+    "examples.jsonl",
+    METRICS,
+    SAMPLES,
+    "probe.json",
+    "model",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +51,35 @@ def final_weights(run: Path) -> dict[str, Any]:
 
 def lines(run: Path, name: str = METRICS) -> list[dict[str, Any]]:
     return list(Run(run).lines(name))
+
+
+def test_probes_during_training(tmp_path: Path) -> None:
+    """The same prompts every three steps, before the first and after the last; a run that goes on asks on."""
+    recipe = write_recipe(tmp_path, train__probe_steps=3, train__probe_prompts=5)
+    (run,) = train(recipe, "out")
+    asked = list(run.lines(PROBES))
+    assert [line["step"] for line in asked] == [0, 3, 6]
+    assert {line["num_prompts"] for line in asked} == {5}
+    assert all(sum(line["outcomes"].values()) == 5 for line in asked)
+    last = run.read_json("probe.json")
+    assert {name: asked[-1][name] for name in ("stop_rate", "leak_rate")} == {
+        name: last[name] for name in ("stop_rate", "leak_rate")
+    }
+    recipe = write_recipe(tmp_path, train__probe_steps="epoch", train__probe_prompts=2)
+    (run,) = train(recipe, "epochs")
+    assert [line["step"] for line in run.lines(PROBES)] == [0, 3, 6]  # 20 rows, 7 a step
+
+
+def test_a_run_is_held_while_it_is_trained(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run = Run(tmp_path / "out")
+    run.begin()
+    seen: list[str] = []
+    train_run(prepared(recipe), run, tell=lambda sentence: seen.append(run.state), progress=False)
+    assert "running" in seen
+    assert run.state == "finished"
+    with run.hold(), pytest.raises(FinetoothError, match="being trained right now"):
+        Run(tmp_path / "out").begin(resume=True)
 
 
 def test_the_directory_of_a_run(tmp_path: Path) -> None:
@@ -386,7 +425,11 @@ def test_a_row_longer_than_the_budget_has_a_pack_of_its_own(tmp_path: Path) -> N
         ({"train__optimizer": "steep"}, "--> train.optimizer"),
         ({"train__report_to": "nobody"}, "--> train.report_to"),
         ({"train__precision": "fp16"}, "fp16 needs an accelerator"),
-        ({"train__method": "lora", "lora": {"target_modules": ["nothing"]}}, "the adapter cannot be made"),
+        ({"train__method": "lora", "lora": {"target_modules": ["nothing"]}}, "RUN005"),
+        (
+            {"train__method": "lora", "lora": {"target_modules": ["nothing"]}, "check": {"ignore": ["RUN005"]}},
+            "the adapter cannot be made",
+        ),
         ({"tokenizer": str(Path("base") / "nowhere")}, "nowhere"),
     ],
     ids=str,
@@ -421,6 +464,8 @@ def test_a_recipe_names_model_and_data(tmp_path: Path) -> None:
 
 def test_ids_beyond_the_model_are_refused_by_name(tmp_path: Path) -> None:
     save_model(tmp_path / "base", vocab_size=300)
-    with pytest.raises(TrainingError, match="has 300 rows of embeddings") as raised:
+    with pytest.raises(CheckFailed, match="RUN004"):
         train(write_recipe(tmp_path), "out")
+    with pytest.raises(TrainingError, match="has 300 rows of embeddings") as raised:
+        train(write_recipe(tmp_path), "out", check=False)
     assert (raised.value.where or "").startswith(str(tmp_path / "train.jsonl"))

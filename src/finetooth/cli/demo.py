@@ -1,4 +1,8 @@
-"""`finetooth demo`: the example that the package ships, one dialogue under three tokenizers with three endings."""
+"""`finetooth demo`: the example that the package ships, one data set under three tokenizers with three endings.
+
+One dialogue is looked at, all are checked, what is at fault is mended; then, where torch is installed, a toy model is
+trained under each of the three, and the runs are compared.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,17 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from finetooth.cli.color import paint
 from finetooth.cli.help import wrap
-from finetooth.cli.options import Invocation, subcommand
-from finetooth.demo import EXAMPLE, TOKENIZERS, data_path, story, tokenizer_path
+from finetooth.cli.options import Invocation, option, subcommand
+from finetooth.demo import DIALOGUES, EXAMPLE, TOKENIZERS, data_path, story, tokenizer_path
+from finetooth.demo.training import RECIPE, RUNS, begin, can_train, train_and_compare
 from finetooth.messages import say
 from finetooth.types import InspectedRecord
 
@@ -22,33 +30,73 @@ PROSE_WIDTH = 100
 
 
 @subcommand("demo")
-def command(invocation: Invocation) -> int | None:
-    """Show the package's own example, and what it means."""
+@option("-o", "--output", metavar="DIR", default="finetooth-demo", help_key="cli_demo.output")
+@option("--train/--no-train", "wants_training", default=True, help_key="cli_demo.wants_training")
+@option("--epochs", type=click.FloatRange(min=0, min_open=True), default=40.0, metavar="N", help_key="cli_demo.epochs")
+@option("--open", "opens", is_flag=True, help_key="cli_demo.open")
+def command(invocation: Invocation, output: str, wants_training: bool, epochs: float, opens: bool) -> int | None:
+    """Show the package's own example, and what comes of it."""
     width = shutil.get_terminal_size((PROSE_WIDTH, 24)).columns
-    prose = min(width, PROSE_WIDTH)
+    page = _Page(prose=min(width, PROSE_WIDTH), width=width, color=invocation.color)
     inspected = story.look()
-
-    def heading(name: str) -> list[str]:
-        return [paint(line, "bold", enabled=invocation.color) for line in wrap(say(f"cli_demo.{name}"), prose)]
-
-    lines = [
-        *heading("title"),
-        *wrap(say("cli_demo.story"), prose),
-        "",
-        _picture(inspected, width, invocation.color),
-        "",
-        *heading("what_follows"),
-        *_endings(inspected, prose),
-        "",
-        *wrap(say("cli_demo.moral"), prose),
-        "",
-        *heading("check"),
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-    lines = [*_causes(prose), "", *heading("mend"), *_mended(prose), "", *heading("next"), *_next(prose)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    page.heading("title")
+    page.paragraph("story")
+    page.write(["", _picture(inspected, width, invocation.color), ""])
+    page.heading("what_follows")
+    page.write([*_endings(inspected, page.prose), ""])
+    page.paragraph("moral")
+    page.write([""])
+    page.heading("check")
+    page.write([*_causes(page.prose), ""])
+    page.heading("mend")
+    page.write([*_mended(page.prose), ""])
+    if wants_training:
+        page.heading("train")
+        if can_train():
+            _train(Path(output), epochs, page, invocation, opens=opens)
+        else:
+            page.paragraph("cannot_train")
+        page.write([""])
+    page.heading("next")
+    page.write(_next(page.prose, Path(output) if wants_training and can_train() else None))
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Stdout, written part by part, so that a reader has something to read while the next is worked out."""
+
+    prose: int
+    width: int
+    color: bool
+
+    def heading(self, name: str) -> None:
+        self.write(paint(line, "bold", enabled=self.color) for line in wrap(say(f"cli_demo.{name}"), self.prose))
+
+    def paragraph(self, name: str, **values: object) -> None:
+        self.write(wrap(say(f"cli_demo.{name}", **values), self.prose))
+
+    def write(self, lines: Iterable[str]) -> None:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+
+def _train(directory: Path, epochs: float, page: _Page, invocation: Invocation, *, opens: bool) -> None:
+    """Train the three set-ups, and show what the comparison says."""
+    from finetooth.comparing.pages import excerpt_of
+    from finetooth.comparing.writing import write
+    from finetooth.documents import text
+
+    recipe = begin(directory, epochs=epochs)
+    page.paragraph("training", recipe=_shown(recipe), epochs=f"{epochs:g}")
+    page.write([""])
+    comparison = train_and_compare(recipe, tell=lambda sentence: None)
+    page.write(["".join(text.render(excerpt_of(comparison), width=page.width, color=page.color))])
+    file = directory / "comparison.html"
+    write(comparison, file)
+    page.paragraph("compared", page=_shown(file))
+    if opens:
+        click.launch(file.resolve().as_uri())
 
 
 def _picture(inspected: InspectedRecord, width: int, color: bool) -> str:
@@ -103,16 +151,24 @@ def _mended(width: int) -> Iterator[str]:
             yield from (f"    {line}" for line in wrap(edit, width - 4))
 
 
-def _next(width: int) -> Iterator[str]:
+def _next(width: int, demo: Path | None) -> Iterator[str]:
     """Yield commands to paste, each under what it does. They are not folded: what is copied has to stay whole."""
     own = f"{say('cli_demo.your_data')} --model {say('cli_demo.your_model')}"
     example = f"{_shown(data_path(EXAMPLE))} --model {_shown(tokenizer_path('split'))}"
-    steps = (
+    steps = [
         ("ids", f"inspect {example} --ids"),
         ("own", f"inspect {own} --labels trl"),
         ("own_check", f"check {own} --labels trl"),
         ("own_fix", f"fix {own} --labels trl --diff"),
-    )
+    ]
+    if demo is not None:
+        run = demo / RUNS / "supervised"
+        steps = [
+            ("whole", f"compare {_shown(demo / RUNS)}"),
+            ("ask", f"probe {_shown(run)} --data {_shown(data_path(DIALOGUES['ja']))} -n 3"),
+            *steps[1:],
+            ("own_train", f"train {_shown(demo / RECIPE)} -o runs --dry-run"),
+        ]
     for name, arguments in steps:
         yield from (f"  {line}" for line in wrap(say(f"cli_demo.{name}"), width - 2))
         yield f"    {program()} {arguments}"

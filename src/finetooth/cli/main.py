@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("finetooth.cli.train", "command"),
     "probe": ("finetooth.cli.probe", "command"),
     "merge": ("finetooth.cli.merge", "command"),
+    "compare": ("finetooth.cli.compare", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

@@ -97,6 +97,7 @@ RANGES: Mapping[str, str] = {
     "train.num_samples": "0 <= x",
     "train.sample_tokens": "1 <= x",
     "train.probe_prompts": "0 <= x",
+    "train.probe_steps": "1 <= x",
 }
 """The numbers that keys allow, where it is not all of their type."""
 

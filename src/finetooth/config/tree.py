@@ -197,6 +197,8 @@ class TrainConfig:
     """The most tokens of such an answer."""
     probe_prompts: int = 16
     """Prompts of the data that the trained model answers at the end, for probe.json; 0 asks none."""
+    probe_steps: int | Literal["epoch", "end"] = "end"
+    """Steps between two probes of the same prompts in training, for probes.jsonl; `epoch`, or at the `end` alone."""
     device: Literal["auto", "cpu"] = "auto"
     """Where the model runs."""
 

@@ -12,7 +12,7 @@ from finetooth.config import Config
 from finetooth.counting import OnBroken, label_each
 from finetooth.fingerprint import LabelHash
 from finetooth.fix.modelcopy import ModelCopy, Trial
-from finetooth.labels import Setup, choose_template, make_labeller
+from finetooth.labels import Setup, Trained, choose_template, make_labeller
 from finetooth.rules import Rule
 from finetooth.rules.endings import Branch, ending_of
 from finetooth.rules.facts import SetupFacts
@@ -95,7 +95,10 @@ class Workbench:
         tokenizer = load_tokenizer(str(self.copy.directory), loader=wanted.loader)
         tokenizer.name = self.model
         return Setup(
-            tokenizer=tokenizer, template=choose_template(tokenizer, wanted.template), labels=self.config.labels
+            tokenizer=tokenizer,
+            template=choose_template(tokenizer, wanted.template),
+            labels=self.config.labels,
+            trained=Trained(directory=self.copy.source),  # weights are not copied
         )
 
     def survey(self) -> Survey:

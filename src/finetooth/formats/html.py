@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -23,9 +20,10 @@ from finetooth.formats.wording import (
     severity_word,
     share_of,
 )
-from finetooth.messages import language, say
+from finetooth.messages import say
 from finetooth.types import Cause, Finding
-from finetooth.view.visible import harmless
+from finetooth.view.markup import escape
+from finetooth.view.shell import page
 
 _NAME = "finetooth check"
 
@@ -33,37 +31,28 @@ _NAME = "finetooth check"
 def render(report: Report, *, title: str) -> Iterator[str]:
     """Yield a page, piece by piece.
 
-    The page holds its styles and its script, asks for nothing from anywhere, and forbids by its policy that anything
-    in it should: the hashes let these styles and this script run, and no others. It reads without the script, which
-    adds nothing but buttons that copy code.
+    It reads without its script, which adds nothing but buttons that copy code.
 
     Args:
         report: What was found.
         title: What was checked, such as the name of a file.
     """
-    style, script = _resource("finetooth.view", "view.css") + _resource("finetooth.formats", "report.css"), _script()
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+    style = _resource("finetooth.view", "view.css") + _resource("finetooth.formats", "report.css")
+    words = f'data-copy="{escape(say("formats.copy"))}" data-copied="{escape(say("formats.copied"))}"'
+    yield from page(
+        _whole(report, title),
+        title=f"{title} · {_NAME}",
+        style=style,
+        script=_resource("finetooth.formats", "report.js"),
+        attributes=f'class="finetooth" {words}',
     )
-    yield (
-        f'<!doctype html>\n<html lang="{language()}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)} · {_NAME}</title>\n<style>{style}</style>\n</head>\n"
-        f'<body class="finetooth" data-copy="{escape(say("formats.copy"))}"'
-        f' data-copied="{escape(say("formats.copied"))}">\n'
-    )
+
+
+def _whole(report: Report, title: str) -> Iterator[str]:
     yield f'<header><p class="tool">{_NAME}</p><h1>{escape(title)}</h1>\n{_verdict(report)}</header>\n<main>\n'
     for part in report.parts:
         yield "".join(_part(part))
-    yield f"</main>\n<script>{script}</script>\n</body>\n</html>\n"
-
-
-def escape(text: str) -> str:
-    """Return untrusted text as HTML, nothing in it that a browser acts on."""
-    return html.escape(harmless(text))
+    yield "</main>\n"
 
 
 def sentence(text: str) -> str:
@@ -211,15 +200,6 @@ def _token(token: tuple[str, str, bool]) -> str:
     return f"<t-p{classes}>{escape(text) or '∅'}{number}</t-p>"
 
 
-def _script() -> str:
-    return _resource("finetooth.formats", "report.js")
-
-
 @cache
 def _resource(package: str, name: str) -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    """Return the source expression that lets one inline element through a content security policy."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

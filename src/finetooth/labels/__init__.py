@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from finetooth.labels.setup import Labeller, Setup, choose_template, make_setup
+from finetooth.labels.trained import Trained
 from finetooth.types import Encoded, Record
 
 WAYS = {
@@ -66,4 +67,14 @@ def encode_records(setup: Setup, records: Iterable[Record], *, roles: bool = Tru
         yield from labeller(batch)
 
 
-__all__ = ["READS", "WAYS", "Labeller", "Setup", "choose_template", "encode_records", "make_labeller", "make_setup"]
+__all__ = [
+    "READS",
+    "WAYS",
+    "Labeller",
+    "Setup",
+    "Trained",
+    "choose_template",
+    "encode_records",
+    "make_labeller",
+    "make_setup",
+]

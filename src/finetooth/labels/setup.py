@@ -9,6 +9,7 @@ from pathlib import Path
 
 from finetooth.config import Config, LabelsConfig
 from finetooth.errors import ConfigError, FinetoothError, TemplateError
+from finetooth.labels.trained import Trained
 from finetooth.messages import say
 from finetooth.template import ChatTemplate, Renderer, read_template
 from finetooth.templates import BUILTIN, builtin_template
@@ -27,6 +28,8 @@ class Setup:
     template: ChatTemplate | None
     """The chat template in force; `None` where rows bring none and the tokenizer has none."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    trained: Trained | None = None
+    """The weights and what a recipe trains of them; `None` where they lie beside the tokenizer, and nobody says."""
 
     @property
     def model(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetooth.probing.prompts import Prompt
+from finetooth.rules.endings import Prediction
 from finetooth.tokenizer import Tokenizer
 
 First = Literal["nothing", "newline", "role-mark"]
@@ -47,6 +48,13 @@ class Answer:
     first: First | None
     style: tuple[bool, ...] = ()
     """For each pattern of a style, whether it matches."""
+
+    @property
+    def outcome(self) -> Prediction:
+        """How it ended, in the words of a prediction from labels."""
+        if self.leaked is not None:
+            return "shows-literal"
+        return "stops" if self.stopped else "runs-on"
 
     @property
     def runaway(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetooth.config import Config, config_of
 from finetooth.errors import ConfigError, DataError, FinetoothError
+from finetooth.fingerprint import hash_of_template
 from finetooth.labels import Setup, make_setup
 from finetooth.messages import say
 from finetooth.probing.judging import judge
@@ -37,6 +38,7 @@ def probe_model(
     batch_size: int = BATCH_SIZE,
     style: Sequence[str] = (),
     asked_chars: int | None = None,
+    template_hash: str | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ProbeReport:
     """Let a loaded model answer prompts, and count how its answers end.
@@ -50,6 +52,7 @@ def probe_model(
         batch_size: Prompts that are answered at a time.
         style: Regular expressions of a style, looked for in each answer.
         asked_chars: How long answers were asked to be.
+        template_hash: Of the chat template that wrote the prompts.
         on_progress: Told of the number of answers, batch by batch.
     """
     from finetooth.probing.generating import generate, stop_ids_of
@@ -59,7 +62,12 @@ def probe_model(
     limit = max_new_tokens or longest_useful([prompt.answer_tokens for prompt in first if prompt.answer_tokens])
     stops = stop_ids_of(model)
     report = ProbeReport(
-        model=name, stop_ids=tuple(sorted(stops)), max_new_tokens=limit, asked_chars=asked_chars, style=tuple(style)
+        model=name,
+        stop_ids=tuple(sorted(stops)),
+        max_new_tokens=limit,
+        asked_chars=asked_chars,
+        style=tuple(style),
+        template_hash=template_hash if any(prompt.is_rendered for prompt in first) else None,
     )
     patterns = [_pattern(one) for one in style]
     waiting = chain(first, source)
@@ -139,6 +147,7 @@ def probe(
         batch_size=batch_size,
         style=style,
         asked_chars=asked_chars,
+        template_hash=hash_of_template(setup),
         on_progress=on_progress,
     )
 

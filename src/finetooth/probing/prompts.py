@@ -27,6 +27,8 @@ class Prompt:
     """The user's last words, which an answer may echo; empty where they are not known."""
     answer_tokens: int = 0
     """Tokens of the answer in the data, 0 where there is none."""
+    is_rendered: bool = True
+    """Whether the chat template wrote it; the text of a row is its own prompt."""
 
 
 def prompts_of_data(sources: Sequence[str], setup: Setup, config: Config) -> Iterator[Prompt]:
@@ -68,6 +70,7 @@ def prompt_of(encoded: Encoded, record: Record) -> Prompt | None:
         input_ids=list(encoded.input_ids[:first]),
         question=question,
         answer_tokens=learned[-1] + 1 - first,
+        is_rendered=record.messages is not None,
     )
 
 

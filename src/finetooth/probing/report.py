@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetooth.probing.judging import Answer
+from finetooth.rules.endings import OUTCOMES, Prediction
 
 MAX_SAMPLES = 20
 """Answers that are kept: the first ones, and of those with a fault the first of each."""
@@ -25,8 +26,12 @@ class ProbeReport:
     asked_chars: int | None = None
     """How long answers were asked to be."""
     style: tuple[str, ...] = ()
+    template_hash: str | None = None
+    """Of the chat template that wrote the prompts, as in fingerprint.json; `None` where none did."""
     num_prompts: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RATES, 0))
+    outcomes: dict[Prediction, int] = field(default_factory=lambda: {name: 0 for name in OUTCOMES})
+    """Answers by how they ended: each is one of the three that a check predicts from labels."""
     num_chars: int = 0
     num_in_length: int = 0
     """Answers of half to one and a half times the length that was asked for."""
@@ -46,6 +51,7 @@ class ProbeReport:
         }
         is_first_of_its_kind = any(value and not self.counts[name] for name, value in found.items())
         self.num_prompts += 1
+        self.outcomes[answer.outcome] += 1
         for name, value in found.items():
             self.counts[name] += value
         length = len(answer.text.strip())
@@ -76,6 +82,7 @@ class ProbeReport:
             "mean_chars": self.num_chars / self.num_prompts if self.num_prompts else 0.0,
             **{name: value for name, value in rates.items() if name not in first},
             "counts": dict(self.counts),
+            "outcomes": dict(self.outcomes),
             "intervals": {f"{name}_rate": list(self.interval(name)) for name in RATES},
             "asked_chars": self.asked_chars,
             "in_length_rate": None if self.asked_chars is None else self.num_in_length / max(1, self.num_prompts),
@@ -86,6 +93,7 @@ class ProbeReport:
             "model": self.model,
             "stop_ids": list(self.stop_ids),
             "max_new_tokens": self.max_new_tokens,
+            "template_hash": self.template_hash,
             "samples": [sample_json(answer) for answer in self.samples],
         }
 

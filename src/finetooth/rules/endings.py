@@ -52,6 +52,8 @@ BRANCHES: tuple[Branch, ...] = (
 Prediction = Literal["stops", "shows-literal", "runs-on"]
 """How a model will end its answers: it stops, it writes the terminator as text and goes on, or it goes on."""
 
+OUTCOMES: tuple[Prediction, ...] = ("stops", "shows-literal", "runs-on")
+
 PREDICTIONS: Mapping[Branch, Prediction] = {
     "stops": "stops",
     "forged": "stops",  # too early, where the text was cut
@@ -71,7 +73,7 @@ PREDICTIONS: Mapping[Branch, Prediction] = {
 def predict(endings: Mapping[Branch, int]) -> dict[Prediction, float]:
     """Return the share of records that teach each ending, from how many records end in which branch."""
     total = sum(endings.values())
-    shares: dict[Prediction, float] = dict.fromkeys(("stops", "shows-literal", "runs-on"), 0.0)
+    shares: dict[Prediction, float] = dict.fromkeys(OUTCOMES, 0.0)
     for branch, count in endings.items():
         shares[PREDICTIONS[branch]] += count / total
     return shares

@@ -10,7 +10,7 @@ forward.py     a batch -> the hidden states that predict something -> the loss
 trial.py       packs against padded rows on the real model
 trainer.py     the mixin for Trainer and SFTTrainer
 observed.py    what is logged beside the loss; observing.py: the same for anyone's Trainer
-callbacks.py   metrics.jsonl, samples.jsonl, progress
+callbacks.py   metrics.jsonl, samples.jsonl, progress; probes.py: how answers end meanwhile
 card.py        the model card
 running.py     all of it, for one recipe
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from finetooth.counting import record_hash
 from finetooth.errors import ConfigError, DataError, FinetoothError
 from finetooth.fingerprint import Fingerprint, fingerprint
 from finetooth.inspection import open_records
-from finetooth.labels import Setup, encode_records, make_setup
+from finetooth.labels import Setup, Trained, encode_records, make_setup
 from finetooth.messages import say
 from finetooth.rules import select_rules
 from finetooth.training.rows import Collected, EncodedRows, collect
@@ -62,7 +62,20 @@ def setup_of(recipe: Recipe) -> Setup:
         raise ConfigError(
             say("training.no_weights", path=config.model.path), where=recipe.where, help=say("training.no_weights_help")
         )
-    return make_setup(config.tokenizer.path or config.model.path, config)
+    setup = make_setup(config.tokenizer.path or config.model.path, config)
+    return replace(setup, trained=_trained(config, setup, directory))
+
+
+def _trained(config: Config, setup: Setup, directory: Path) -> Trained:
+    """Return what a recipe trains; the weights of a hub model lie beside its tokenizer, where they were fetched."""
+    files = setup.tokenizer.files
+    beside = files.directory if files is not None and config.tokenizer.path is None else None
+    return Trained(
+        directory=directory if directory.is_dir() else beside,
+        method=config.train.method,
+        target_modules=config.lora.target_modules,
+        modules_to_save=config.lora.modules_to_save,
+    )
 
 
 def prepare(recipe: Recipe, setup: Setup, on_broken: OnBroken | None = None) -> Prepared:
@@ -149,6 +162,14 @@ def check_recipe(
             if sources
         }
     )
+
+
+def data_hash(records: Iterable[Record]) -> str:
+    """Return a hash over records as they were read, in their order: that of fingerprint.json of a run."""
+    total = _DataHash()
+    for _ in total.passing(iter(records)):
+        pass
+    return total.hexdigest()
 
 
 class _DataHash:

@@ -11,18 +11,21 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetooth.checking import Report
+from finetooth.checking import findings_json
 from finetooth.config import Recipe, flatten, load_recipes
 from finetooth.environment import environment
 from finetooth.errors import ConfigError, FinetoothError, TrainingError
+from finetooth.examples import examples_of
+from finetooth.inspection import open_records
 from finetooth.messages import say, speaking
 from finetooth.probing.probe import probe_model
-from finetooth.probing.prompts import prompts_of_data
-from finetooth.runs import ENVIRONMENT, FINDINGS, FINGERPRINT, METRICS, MODEL, PROBE, RECIPE, Run
+from finetooth.probing.prompts import Prompt, prompts_of_data
+from finetooth.runs import ENVIRONMENT, EXAMPLES, FINDINGS, FINGERPRINT, METRICS, MODEL, PROBE, RECIPE, Run
 from finetooth.tokenizer import TokenizerFiles
 from finetooth.training.card import model_card
 from finetooth.training.preparing import Checked, Prepared, check_recipe, prepare, setup_of
@@ -41,6 +44,7 @@ MAY_CHANGE = (
     "train.num_samples",
     "train.sample_tokens",
     "train.probe_prompts",
+    "train.probe_steps",
     "train.device",
     "train.pack",
     "train.micro_batch_size",
@@ -87,6 +91,7 @@ def train_run(
 
     from finetooth.training.building import load_model, on_gpu, refuse_foreign_ids, training_arguments
     from finetooth.training.callbacks import Progress, RunWriter, Sampler
+    from finetooth.training.probes import ProbeCallback
     from finetooth.training.trainer import ForestTrainer
 
     config = prepared.config
@@ -108,6 +113,12 @@ def train_run(
         callbacks.append(sampler)
     if progress and is_main_process():
         callbacks.append(Progress(run.directory.name, is_terminal=sys.stderr.isatty()))
+    if train.probe_steps != "end" and train.probe_prompts:
+        callbacks.append(
+            ProbeCallback(
+                probe_prompts(prepared), prepared.setup.tokenizer, every=train.probe_steps, output=run.directory
+            )
+        )
     trainer = ForestTrainer(
         model=model,
         args=arguments,
@@ -127,14 +138,21 @@ def train_run(
     noisy = {"dropout": train.method == "lora" and config.lora.dropout, "NEFTune": train.neftune_alpha}
     for name in (name for name, value in noisy.items() if value and trainer.way == "forest"):
         tell(say("training.shared_noise", name=name))
-    checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
-    if not prepared.rows.num_supervised():
-        tell(say("training.nothing_supervised"))
-    tell(say("training.loss_path", device="GPU" if on_gpu(config) else "CPU"))
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    _probe(trainer, prepared, run)
-    _finish(trainer, prepared, run, checked)
+    with run.hold() if is_main_process() else nullcontext():
+        checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
+        if not prepared.rows.num_supervised():
+            tell(say("training.nothing_supervised"))
+        tell(say("training.loss_path", device="GPU" if on_gpu(config) else "CPU"))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        _probe(trainer, prepared, run)
+        _finish(trainer, prepared, run, checked)
     return run
+
+
+def probe_prompts(prepared: Prepared) -> list[Prompt]:
+    """Return the prompts that a run is probed with: the first of its data."""
+    config = prepared.config
+    return list(islice(prompts_of_data(config.data.train, prepared.setup, config), config.train.probe_prompts))
 
 
 def _probe(trainer: Any, prepared: Prepared, run: Run) -> None:
@@ -147,14 +165,23 @@ def _probe(trainer: Any, prepared: Prepared, run: Run) -> None:
         or trainer.is_deepspeed_enabled
     ):
         return
-    prompts = islice(prompts_of_data(config.data.train, prepared.setup, config), config.train.probe_prompts)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    report = probe_model(model, prepared.setup.tokenizer, prompts, name=str(run.directory))
+    report = probe_model(
+        model,
+        prepared.setup.tokenizer,
+        probe_prompts(prepared),
+        name=str(run.directory),
+        template_hash=prepared.fingerprint.template_hash,
+    )
     run.write_json(PROBE, report.to_json())
 
 
 def _say_nothing(sentence: str) -> None:
     """Stand for nobody who listens."""
+
+
+def _ignore(error: FinetoothError) -> None:
+    """Pass over a row that is broken: it was told of when the rows were read."""
 
 
 def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: bool, tell: Tell) -> Path | None:
@@ -168,6 +195,10 @@ def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: boo
         run.write_text(RECIPE, prepared.recipe.to_yaml())
         run.write_json(ENVIRONMENT, environment(prepared.recipe.resolved.file))
         run.write_json(FINGERPRINT, prepared.fingerprint.to_json() | {"data_hash": prepared.data_hash})
+        records = open_records(list(prepared.config.data.train), prepared.config.data, _ignore)
+        examples = examples_of(prepared.setup, records)
+        # Escaped: a text may hold a lone surrogate, which UTF-8 refuses.
+        run.write_text(EXAMPLES, "".join(json.dumps(one.to_json()) + "\n" for one in examples))
         if checked is not None:
             with speaking("en"):
                 run.write_json(FINDINGS, findings_json(checked.report()))
@@ -253,21 +284,6 @@ def copy_tokenizer(prepared: Prepared, target: Path) -> None:
                 shutil.copyfile(path, target / path.name)
     if prepared.config.tokenizer.template is not None and prepared.setup.template is not None:
         (target / "chat_template.jinja").write_text(prepared.setup.template.source, encoding="utf-8")
-
-
-def findings_json(report: Report) -> dict[str, Any]:
-    """Return what a check found as plain JSON: the lines of `check --format json`, and how answers end."""
-    from finetooth.formats import jsonlines
-
-    train = next(part for part in report.parts if part.data == "train")
-    lines = "".join(jsonlines.render(report)).splitlines()
-    return {
-        "num_records": train.num_records,
-        "endings": dict(train.endings),
-        "prediction": dict(train.prediction),
-        "findings": [json.loads(line) for line in lines],
-        "not_run": [{"code": code, "reason": reason} for code, reason in train.not_run],
-    }
 
 
 def quieten_libraries() -> None:

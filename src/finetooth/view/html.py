@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 
-from finetooth.messages import language, say
+from finetooth.messages import say
 from finetooth.types import InspectedRecord
 from finetooth.view.columns import KINDS
 from finetooth.view.markup import as_script, escape, record_markup
+from finetooth.view.shell import page
 from finetooth.view.visible import NEWLINE, SPACE, TAB, WIDE_SPACE
 
 
 def render_html(inspected: Iterable[InspectedRecord], *, title: str) -> Iterator[str]:
     """Yield a page of records, piece by piece, so that a page of any length needs the memory of one record.
 
-    The page holds its styles and its script, asks for nothing from anywhere, and forbids by its policy that anything
-    in it should: the hashes let these styles and this script run, and no others.
-
     Args:
         inspected: The records and their sides.
         title: What the page is called.
     """
-    style, script = _resource("view.css") + _resource("page.css"), _resource("page.js")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    yield (
-        f'<!doctype html>\n<html lang="{language()}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
-        f'<body class="finetooth">\n<header><h1>{escape(title)}</h1></header>\n{_bar()}<main>\n'
-    )
+    style = _resource("view.css") + _resource("page.css")
+    yield from page(_body(inspected, title), title=title, style=style, script=_resource("page.js"))
+
+
+def _body(inspected: Iterable[InspectedRecord], title: str) -> Iterator[str]:
+    yield f"<header><h1>{escape(title)}</h1></header>\n{_bar()}<main>\n"
     for each in inspected:
         yield "".join(record_markup(each))
     words = {word: say(f"view.card_{word}") for word in ("token", "id", "piece", "bytes", "label", "side", "range")}
     words |= {"supervised": say("view.supervised"), "masked": say("view.masked"), "gap": say("view.sign_gap")}
-    yield (
-        '</main>\n<aside id="card" role="status" hidden></aside>\n'
-        f'<script type="application/json" id="words">{as_script(words)}</script>\n'
-        f"<script>{script}</script>\n</body>\n</html>\n"
-    )
+    yield '</main>\n<aside id="card" role="status" hidden></aside>\n'
+    yield f'<script type="application/json" id="words">{as_script(words)}</script>\n'
 
 
 def html_fragment(inspected: InspectedRecord, *, show_ids: bool = False) -> str:
@@ -100,8 +86,3 @@ def _legend(*, several: bool) -> str:
 @cache
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    """Return the source expression that lets one inline element through a content security policy."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

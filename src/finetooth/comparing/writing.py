@@ -1,0 +1,142 @@
+"""A comparison as text, Markdown, a page, a picture, or JSON, to a file or to stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from finetooth.comparing.comparison import Comparison
+from finetooth.comparing.pages import document_of
+from finetooth.documents import Figure, figures, html, markdown, text
+from finetooth.errors import ConfigError
+from finetooth.messages import language, say, speaking
+from finetooth.writing import whole_file
+
+Format = Literal["text", "markdown", "html", "png", "json"]
+FORMATS: dict[str, Format] = {
+    ".html": "html",
+    ".htm": "html",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".png": "png",
+    ".txt": "text",
+    ".json": "json",
+}
+"""The format by the ending of a file's name."""
+
+Tell = Callable[[str], None]
+
+
+def format_of(path: Path) -> Format:
+    """Return the format that a file's name asks for.
+
+    Raises:
+        ConfigError: Its ending is that of none.
+    """
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise ConfigError(
+            say("comparing.unknown_format", suffix=path.suffix or path.name),
+            where=f"-o {path}",
+            help=say("comparing.unknown_format_help"),
+        )
+    return found
+
+
+def render(comparison: Comparison, format_name: Format, *, width: int = 100, color: bool = False) -> Iterator[str]:
+    """Yield a comparison in a format of text, piece by piece.
+
+    Args:
+        comparison: The comparison.
+        format_name: Any but `png`.
+        width: Cells of a terminal's line.
+        color: Whether a terminal's text is coloured.
+    """
+    if format_name == "json":
+        yield json.dumps(comparison.to_json(), ensure_ascii=False, indent=2, default=str) + "\n"
+        return
+    document = document_of(comparison)
+    if format_name == "html":
+        yield from html.render(document)
+    elif format_name == "markdown":
+        yield from markdown.render(document)
+    else:
+        yield from text.render(document, width=width, color=color)
+
+
+def write(comparison: Comparison, path: Path, *, tell: Tell | None = None) -> list[Path]:
+    """Write a comparison to a file, whole or not at all, as the file's ending says.
+
+    Args:
+        comparison: The comparison.
+        path: The file; beside Markdown lie its pictures, where matplotlib is installed.
+        tell: Told what a reader has to know of the pictures.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        FinetoothError: The ending is that of no format, or a file cannot be written.
+    """
+    format_name = format_of(path)
+    tell = tell or (lambda sentence: None)
+    if format_name == "png":
+        write_picture(comparison, path, tell=tell)
+        return [path]
+    if format_name == "markdown":
+        return _write_markdown(comparison, path, tell=tell)
+    if format_name == "json":
+        with speaking("en"):
+            pieces = list(render(comparison, format_name))
+    else:
+        pieces = list(render(comparison, format_name))
+    with whole_file(path) as file:
+        file.writelines(pieces)
+    return [path]
+
+
+def write_picture(comparison: Comparison, path: Path, *, tell: Tell) -> None:
+    """Draw all figures into one PNG."""
+    from finetooth.charts.png import write_png
+
+    with speaking(_drawable_language(tell)):
+        document = document_of(comparison)
+        charts = [(one.name, one.chart) for one in figures(document)]
+        write_png(charts, path, title=document.title)
+
+
+def _write_markdown(comparison: Comparison, path: Path, *, tell: Tell) -> list[Path]:
+    from finetooth.charts.png import write_png
+
+    document = document_of(comparison)
+    if find_spec("matplotlib") is None:
+        tell(say("cli_compare.no_pictures"))
+        with whole_file(path) as file:
+            file.writelines(markdown.render(document))
+        return [path]
+    pictures: dict[int, Path] = {}
+    with speaking(_drawable_language(tell)):
+        for one in figures(document_of(comparison)):
+            picture = path.with_name(f"{path.stem}-{one.number}.png")
+            write_png([(one.name, one.chart)], picture, title="")
+            pictures[one.number] = picture
+
+    def address(figure: Figure) -> str | None:
+        return pictures[figure.number].name if figure.number in pictures else None
+
+    with whole_file(path) as file:
+        file.writelines(markdown.render(document, picture=address))
+    return [path, *pictures.values()]
+
+
+def _drawable_language(tell: Tell) -> str:
+    """Return the language in force, or English where no font here could draw it."""
+    from finetooth.charts.png import can_write_language
+
+    if can_write_language():
+        return language()
+    tell(say("cli_compare.no_font"))
+    return "en"

@@ -1,0 +1,104 @@
+"""What a document is made of. Text in a block is as it was read: who writes the block makes it harmless there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from finetooth.charts import Chart
+from finetooth.types import InspectedRecord
+
+Line = Sequence[tuple[str, str]]
+"""Stretches of text with a style: one of `STYLES`."""
+
+STYLES = ("", "quiet", "heading", "good", "bad", "differs", "meant")
+"""What a stretch may be; `finetooth.view.paint` paints them on terminals."""
+
+Tone = Literal["plain", "quiet", "warning", "good"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """A heading; `level` 2 begins a section."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paragraph:
+    """Prose."""
+
+    line: Line
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of a table."""
+
+    label: Line
+    cells: Sequence[Line]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table: a label, and a cell for each of its columns."""
+
+    corner: str = ""
+    """What stands above the labels."""
+    head: Sequence[str]
+    """What the columns are called."""
+    rows: Sequence[Row]
+    is_prose: bool = False
+    """Whether cells hold text to read; in a page they are then wide, and keep their line breaks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A chart with its number and what it shows."""
+
+    number: int
+    chart: Chart
+    caption: str
+    dashes: str = ""
+    """What its dashed curves are; where nothing is dashed, as on a terminal, their names tell it."""
+    name: str
+    """`Figure 1`, in the language in force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A record under several set-ups, token by token; pages alone show it."""
+
+    inspected: InspectedRecord
+    summary: str
+    """What the reader opens it by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Lines to paste."""
+
+    lines: Sequence[str]
+
+
+Block = Heading | Paragraph | Table | Figure | Tokens | Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A title and blocks."""
+
+    title: str
+    tool: str
+    """The command that made it."""
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+def figures(document: Document) -> Iterator[Figure]:
+    """Yield the figures of a document that show something."""
+    for block in document.blocks:
+        if isinstance(block, Figure) and block.chart.drawn:
+            yield block

@@ -1,0 +1,82 @@
+"""A document as Markdown of GitHub's flavour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from finetooth.documents.blocks import Block, Code, Document, Figure, Heading, Line, Paragraph, Table, Tokens
+from finetooth.formats.markdown import block as code_block
+from finetooth.formats.markdown import escape
+from finetooth.messages import say
+from finetooth.view.visible import visible
+
+Picture = Callable[[Figure], str | None]
+"""Gives the address of a figure's picture, relative to the file; `None` where there is none."""
+
+
+def render(document: Document, *, picture: Picture | None = None) -> Iterator[str]:
+    """Yield a document as Markdown, piece by piece.
+
+    Args:
+        document: The document.
+        picture: Where the pictures of its figures lie; without them each curve is told by its first and last values.
+    """
+    yield f"# {escape(document.title)}\n"
+    for one in document.blocks:
+        yield from (f"\n{piece}" for piece in _block(one, picture))
+
+
+def _block(block: Block, picture: Picture | None) -> Iterator[str]:
+    if isinstance(block, Heading):
+        yield f"{'#' * block.level} {escape(block.text)}\n"
+    elif isinstance(block, Paragraph):
+        mark = "> " if block.tone == "warning" else ""
+        yield f"{mark}{_line(block.line)}\n"
+    elif isinstance(block, Table):
+        yield _table(block)
+    elif isinstance(block, Figure):
+        yield from _figure(block, picture)
+    elif isinstance(block, Code):
+        yield code_block(block.lines)
+    else:
+        assert isinstance(block, Tokens), "a block that Markdown does not show"
+
+
+def _line(line: Line) -> str:
+    return "".join(_stretch(text, style) for text, style in line)
+
+
+def _stretch(text: str, style: str) -> str:
+    shown = "<br>".join(escape(part) for part in text.split("\n"))
+    if style in ("heading", "differs", "meant", "bad") and shown.strip():
+        # Bold as HTML: asterisks beside Japanese punctuation are no emphasis to CommonMark.
+        return f"<b>{shown}</b>"
+    return shown
+
+
+def _table(table: Table) -> str:
+    head = "".join(f" {escape(name)} |" for name in table.head)
+    lines = [f"| {escape(table.corner)} |{head}", "|---|" + "---|" * len(table.head)]
+    for row in table.rows:
+        lines.append(f"| {_line(row.label)} |" + "".join(f" {_line(cell)} |" for cell in row.cells))
+    return "\n".join(lines) + "\n"
+
+
+def _figure(figure: Figure, picture: Picture | None) -> Iterator[str]:
+    if not figure.chart.drawn:
+        return
+    address = picture(figure) if picture is not None else None
+    if address is not None:
+        yield f"![{escape(figure.chart.title)}](<{visible(address).replace('>', '%3E')}>)\n"
+    told = figure.caption
+    if address is not None and figure.dashes:
+        told = say("documents.semicolon").join((figure.caption, figure.dashes))
+    told = escape(told)
+    title, stop = escape(figure.chart.title), escape(say("documents.stop"))
+    yield f"<b>{escape(figure.name)}</b> {title}{stop}{told}\n"
+    if address is None:
+        lines = [f"| | {escape(say('documents.first'))} | {escape(say('documents.last'))} |", "|---|--:|--:|"]
+        lines += [
+            f"| {escape(one.name)} | {one.points[0][1]:.4g} | {one.points[-1][1]:.4g} |" for one in figure.chart.drawn
+        ]
+        yield "\n".join(lines) + "\n"
