@@ -11,9 +11,9 @@ import pytest
 
 import finetooth
 from finetooth.comparing.entry import Entry
-from finetooth.comparing.naming import names_of, without_common_folders
 from finetooth.comparing.pages import document_of
 from finetooth.documents import Paragraph, Table
+from finetooth.documents.naming import names_of, without_common_ends, without_common_folders
 from finetooth.errors import ConfigError, DataError
 from finetooth.messages import set_language
 from finetooth.runs import FINGERPRINT, LOCK, METRICS, MODEL, PROBE, RECIPE, Run
@@ -223,3 +223,10 @@ def test_machine_output_and_notebooks(three: Path) -> None:
     assert comparison._repr_html_().startswith('<div class="finetooth"><style>')
     set_language("ja")
     assert "予測どおりか" in str(comparison)
+
+
+def test_paths_are_told_by_what_differs() -> None:
+    assert without_common_ends(["runs/a/model", "runs/b/model"]) == ["a", "b"]
+    assert without_common_ends(["a", "x/b"]) == ["a", "x/b"]
+    assert without_common_ends(["m/a", "m/a/b"]) == ["a", "a/b"]
+    assert without_common_ends(["org/base"]) == ["base"]

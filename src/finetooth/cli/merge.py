@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,15 +11,28 @@ from typing import Any
 
 import click
 
+from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.errors import ConfigError
 from finetooth.messages import say
+
+BEST_BY = (
+    "endings",
+    "loss",
+    "leak_rate",
+    "runaway_rate",
+    "repetition_rate",
+    "stop_rate",
+    "style_rate",
+    "in_length_rate",
+)
+"""Those of `finetooth.merging.sweeping.sweep`, which imports torch."""
 
 _YAML = (".yaml", ".yml")
 _UNIT = 1e9
 
 
-@subcommand("merge")
+@subcommand("merge", flags=SETUP_FLAGS)
 @argument("models", nargs=-1, required=True)
 @option("-o", "--output", metavar="DIR", required=True, help_key="cli_merge.output")
 @option("--method", metavar="NAME", help_key="cli_merge.method")
@@ -33,6 +47,14 @@ _UNIT = 1e9
 @option("--seed", type=int, default=0, metavar="NUMBER", help_key="cli_merge.seed")
 @option("--shard-gb", type=click.FloatRange(min=0, min_open=True), default=5.0, help_key="cli_merge.shard_gb")
 @option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help_key="cli_merge.threads")
+@option("--sweep", multiple=True, metavar="NAME=VALUES", help_key="cli_merge.sweep")
+@option("--candidate", multiple=True, metavar="NAME=VALUE,...", help_key="cli_merge.candidate")
+@option("--data", multiple=True, metavar="DATA", help_key="cli_merge.data")
+@option("--prompts", type=click.IntRange(min=1), default=30, metavar="N", help_key="cli_merge.prompts")
+@option("--max-new-tokens", type=click.IntRange(min=1), metavar="N", help_key="cli_merge.max_new_tokens")
+@option("--style", multiple=True, metavar="REGEX", help_key="cli_merge.style")
+@option("--asked-chars", type=click.IntRange(min=1), metavar="N", help_key="cli_merge.asked_chars")
+@option("--best", "best_by", choices=BEST_BY, default="endings", help_key="cli_merge.best")
 @option("--dry-run", is_flag=True, help_key="cli_merge.dry_run")
 @option("--resume", is_flag=True, help_key="cli_merge.resume")
 @option("--force", is_flag=True, help_key="cli_merge.force")
@@ -48,6 +70,14 @@ def command(
     resume: bool,
     force: bool,
     allow_pickle: bool,
+    sweep: tuple[str, ...],
+    candidate: tuple[str, ...],
+    data: tuple[str, ...],
+    prompts: int,
+    max_new_tokens: int | None,
+    style: tuple[str, ...],
+    asked_chars: int | None,
+    best_by: str,
     **flags: Any,
 ) -> None:
     """Merge models."""
@@ -61,6 +91,33 @@ def command(
     from finetooth.merging.merge import merge
     from finetooth.merging.working import Pace
 
+    if sweep or candidate:
+        from finetooth.merging.sweeping.measuring import Measures, names_of_data
+
+        if not data:
+            raise ConfigError(say("sweeping.no_data"), where="--data", help="--data held-out.jsonl")
+        measures = Measures(
+            data=names_of_data(data),
+            config=invocation.config,
+            num_prompts=prompts,
+            max_new_tokens=max_new_tokens,
+            style=style,
+            asked_chars=asked_chars,
+        )
+        _sweep(
+            config,
+            output,
+            sweep,
+            candidate,
+            measures,
+            invocation,
+            best_by=best_by,
+            seed=seed,
+            force=force,
+            resume=resume,
+            pace=Pace(threads=threads),
+        )
+        return
     shard_bytes = max(int(shard_gb * _UNIT), 1)
     if dry_run:
         for line in _plan(config, shard_bytes, allow_pickle):
@@ -82,6 +139,33 @@ def command(
         )
     seconds = time.monotonic() - start
     invocation.talk(say("cli_merge.done", path=str(directory), seconds=f"{seconds:.1f}"))
+
+
+def _sweep(
+    config: Any,
+    output: str,
+    axes: Sequence[str],
+    candidates: Sequence[str],
+    measures: Any,
+    invocation: Invocation,
+    **how: Any,
+) -> None:
+    """Sweep, print the table, and write the page beside the best model."""
+    from finetooth.documents import html, text
+    from finetooth.merging.sweeping.axes import points_of
+    from finetooth.merging.sweeping.pages import document_of
+    from finetooth.merging.sweeping.sweep import sweep
+    from finetooth.writing import whole_file
+
+    found = sweep(config, output, points_of(axes, candidates), measures, tell=invocation.talk, **how)
+    document = document_of(found)
+    page = found.directory / "sweep.html"
+    with whole_file(page) as file:
+        file.writelines(html.render(document))
+    width = shutil.get_terminal_size((100, 24)).columns
+    for piece in text.render(document, width=width, color=invocation.color):
+        click.echo(piece, nl=False)
+    invocation.talk(say("cli_merge.swept", page=str(page)))
 
 
 def configuration(

@@ -5,7 +5,6 @@ reading.py       a directory -> an entry; finetooth_run.py, trainer_output.py: t
 arguments.py     training_args.bin read without executing anything of it
 differences.py   what differs between entries: settings, data, labels
 comparison.py    entries -> `Comparison`
-naming.py        short names for runs and paths
 labels.py        the table of labels by tokenizer; answers.py: answers side by side
 pages.py         a comparison as a document
 writing.py       the document as text, Markdown, a page, a picture, JSON

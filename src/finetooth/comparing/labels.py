@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from finetooth.comparing.entry import Entry
-from finetooth.comparing.naming import without_common_folders
 from finetooth.documents import Block, Heading, Paragraph, Row, Table, Tokens
 from finetooth.documents.blocks import Line
+from finetooth.documents.naming import without_common_folders
 from finetooth.examples import Example
 from finetooth.messages import say
 from finetooth.rules.endings import BRANCHES

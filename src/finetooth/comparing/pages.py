@@ -12,9 +12,9 @@ from finetooth.comparing.comparison import Comparison
 from finetooth.comparing.differences import UNKNOWN, Difference, groups_of_data
 from finetooth.comparing.entry import Entry, points_of
 from finetooth.comparing.labels import label_blocks
-from finetooth.comparing.naming import without_common_folders
 from finetooth.documents import Block, Document, Figure, Heading, Paragraph, Row, Table
 from finetooth.documents.blocks import Line
+from finetooth.documents.naming import without_common_folders
 from finetooth.formats.wording import num_records, severity_word, share_of
 from finetooth.messages import say
 

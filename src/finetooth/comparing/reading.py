@@ -9,9 +9,9 @@ from pathlib import Path
 from finetooth.checking import check_records, findings_json
 from finetooth.comparing.entry import Data, Entry
 from finetooth.comparing.finetooth_run import read_run
-from finetooth.comparing.naming import names_of
 from finetooth.comparing.trainer_output import read_trainer_output, state_file
 from finetooth.config import Config
+from finetooth.documents.naming import names_of
 from finetooth.errors import ConfigError, DataError, FinetoothError
 from finetooth.examples import examples_of
 from finetooth.inspection import open_records

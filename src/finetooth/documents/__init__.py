@@ -1,6 +1,7 @@
 """Documents: blocks of text, tables and figures, written for terminals, as Markdown, or as a page.
 
 blocks.py     what a document is made of
+naming.py     short names for runs and paths
 text.py       for a terminal, folded to its width
 markdown.py   of GitHub's flavour
 html.py       one page that needs nothing but itself

@@ -36,3 +36,16 @@ def without_common_folders(paths: Sequence[str]) -> list[str]:
         return list(paths)
     start = len("/".join(parents[0][:count])) + 1
     return [f"…/{path[start:]}" if path in long else path for path in paths]
+
+
+def without_common_ends(paths: Sequence[str]) -> list[str]:
+    """Return paths by the parts in which they differ: of `runs/a/model` and `runs/b/model` are left `a` and `b`."""
+    if len(set(paths)) < 2:
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+    parts = [path.rstrip("/").split("/") for path in paths]
+    least = min(map(len, parts)) - 1
+    first = next((n for n in range(least) if len({part[n] for part in parts}) > 1), least)
+    left = [part[first:] for part in parts]
+    least = min(map(len, left)) - 1
+    last = next((n for n in range(least) if len({part[-1 - n] for part in left}) > 1), least)
+    return ["/".join(part[: len(part) - last]) for part in left]
