@@ -19,9 +19,10 @@ from finetooth.inspection import open_records  # noqa: E402
 from finetooth.labels import encode_records, make_setup  # noqa: E402
 from finetooth.merging.merge import merge  # noqa: E402
 from finetooth.merging.sweeping.axes import name_of, points_of, with_values  # noqa: E402
+from finetooth.merging.sweeping.lines import Sweep, best_of  # noqa: E402
 from finetooth.merging.sweeping.measuring import Measures, held_out_loss, measure, names_of_data  # noqa: E402
 from finetooth.merging.sweeping.pages import document_of  # noqa: E402
-from finetooth.merging.sweeping.sweep import Sweep, best_of, sweep  # noqa: E402
+from finetooth.merging.sweeping.sweep import sweep  # noqa: E402
 from tests.cli.conftest import Finetooth, finetooth  # noqa: E402, F401
 from tests.training.recipes import save_model, write_data  # noqa: E402
 
@@ -227,6 +228,22 @@ def test_pages(models: Path, tmp_path: Path) -> None:
     two = sweep(config, tmp_path / "two", points, measures_for(models, style=("。",), asked_chars=9))
     page = "".join(html.render(document_of(two)))
     assert "What a loss buys" in page and "in style" in page and "in length" in page
+
+
+def test_a_comparison_shows_it(models: Path, tmp_path: Path) -> None:
+    """A sweep beside a merged model: settings, endings of the best, the table; a broken one is told of."""
+    from finetooth.comparing.comparison import compare
+
+    run(models, tmp_path / "swept", "t=0,1")
+    merge(with_values(config_for(models), {"t": 0.5}), tmp_path / "half")
+    comparison = compare(tmp_path / "swept", tmp_path / "half")
+    assert [entry.kind for entry in comparison.entries] == ["merge", "merge"]
+    assert [one.key for one in comparison.settings] == ["merge.parameters.t"]
+    text = str(comparison)
+    assert "Sweep over t" in text and "input a" in text
+    assert "What the check found" not in text
+    (tmp_path / "swept" / "sweep.json").write_text("{")
+    assert "cannot be read" in str(compare(tmp_path / "swept"))
 
 
 def test_the_command(models: Path, tmp_path: Path, finetooth: Finetooth) -> None:  # noqa: F811

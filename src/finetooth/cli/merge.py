@@ -14,19 +14,8 @@ import click
 from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.errors import ConfigError
+from finetooth.merging.sweeping.lines import BEST_BY
 from finetooth.messages import say
-
-BEST_BY = (
-    "endings",
-    "loss",
-    "leak_rate",
-    "runaway_rate",
-    "repetition_rate",
-    "stop_rate",
-    "style_rate",
-    "in_length_rate",
-)
-"""Those of `finetooth.merging.sweeping.sweep`, which imports torch."""
 
 _YAML = (".yaml", ".yml")
 _UNIT = 1e9

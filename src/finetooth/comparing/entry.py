@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from finetooth.charts import Point
 from finetooth.examples import Example
+from finetooth.merging.sweeping.lines import Sweep
 from finetooth.rules.endings import OUTCOMES, Prediction
 from finetooth.runs import State
 
-Kind = Literal["finetooth", "trainer"]
+Kind = Literal["finetooth", "trainer", "merge"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class Entry:
     examples: Sequence[Example] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: Mapping[str, Any] | None = None
+    sweep: Sweep | None = None
+    """What was measured when the parameters of a merge were tried."""
     remarks: Sequence[str] = ()
     """What could not be read, in sentences."""
 

@@ -16,6 +16,7 @@ from finetooth.documents import Block, Document, Figure, Heading, Paragraph, Row
 from finetooth.documents.blocks import Line
 from finetooth.documents.naming import without_common_folders
 from finetooth.formats.wording import num_records, severity_word, share_of
+from finetooth.merging.sweeping.pages import blocks_of as sweep_blocks
 from finetooth.messages import say
 
 _RATES = ("stop", "leak", "runaway", "passed_over", "echo", "repetition", "first_oddity")
@@ -49,12 +50,21 @@ def _blocks(comparison: Comparison) -> Iterator[Block]:
     yield from _in_short(entries)
     yield Heading(text=say("comparing.differences"))
     yield _differences(comparison)
-    yield Heading(text=say("comparing.curves"))
-    yield from curve_figures(entries)
-    yield _final(entries)
+    figures = curve_figures(entries)
+    if figures:
+        yield Heading(text=say("comparing.curves"))
+        yield from figures
+        yield _final(entries)
     yield from label_blocks(entries)
-    yield from _findings(entries)
+    if any(entry.kind != "merge" for entry in entries):
+        yield from _findings(entries)
     yield from _endings(entries)
+    number = len(figures) + 1
+    for entry in entries:
+        if entry.sweep is not None:
+            blocks = list(sweep_blocks(entry.sweep, first_figure=number))
+            number += sum(isinstance(block, Figure) for block in blocks)
+            yield from blocks
     yield from answer_table(entries, comparison.num_samples)
 
 
@@ -74,11 +84,11 @@ def _warnings(comparison: Comparison) -> Iterator[Block]:
             for group in groups_of_data(entries)
         )
         yield _warning(say("comparing.different_data", told=told))
-    unknown = [entry for entry in entries if entry.data.hash is None]
+    unknown = [entry for entry in entries if entry.data.hash is None and entry.kind != "merge"]
     if unknown and len(entries) > 1:
         yield _warning(say("comparing.unknown_data", names=_names(unknown)))
     for entry in entries:
-        if entry.state != "finished":
+        if entry.state != "finished" and entry.kind != "merge":
             yield _warning(say(f"comparing.is_{entry.state}", name=entry.name, reached=_reached(entry)))
     if comparison.was_asked_otherwise:
         yield _warning(say("comparing.asked_otherwise"))
@@ -145,6 +155,9 @@ def _row(label: str, cells: Sequence[Line]) -> Row:
 
 def _state(entry: Entry) -> Line:
     word = say(f"comparing.state_{entry.state}")
+    if entry.kind == "merge":
+        word = say("comparing.merged") if entry.state == "finished" else word
+        return [(word, "" if entry.state == "finished" else "bad")]
     return [(word, "" if entry.state == "finished" else "bad"), (f" · {_reached(entry)}", "quiet")]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from finetooth.checking import check_records, findings_json
 from finetooth.comparing.entry import Data, Entry
 from finetooth.comparing.finetooth_run import read_run
+from finetooth.comparing.merged_model import is_merge, read_merge
 from finetooth.comparing.trainer_output import read_trainer_output, state_file
 from finetooth.config import Config
 from finetooth.documents.naming import names_of
@@ -34,10 +35,13 @@ def read_entries(paths: Sequence[str | Path]) -> list[Entry]:
     if twice is not None:
         raise ConfigError(say("comparing.twice"), where=str(twice), help=say("comparing.twice_help"))
     names = names_of(directories)
-    return [
-        read_run(directory, name) if (directory / RECIPE).is_file() else read_trainer_output(directory, name)
-        for directory, name in zip(directories, names, strict=True)
-    ]
+    return [_read(directory, name) for directory, name in zip(directories, names, strict=True)]
+
+
+def _read(directory: Path, name: str) -> Entry:
+    if (directory / RECIPE).is_file():
+        return read_run(directory, name)
+    return read_merge(directory, name) if is_merge(directory) else read_trainer_output(directory, name)
 
 
 def _runs_in(path: Path) -> list[Path]:
@@ -62,7 +66,7 @@ def _begun(path: Path) -> tuple[float, str]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / RECIPE).is_file() or state_file(path) is not None
+    return (path / RECIPE).is_file() or is_merge(path) or state_file(path) is not None
 
 
 def with_labels(entry: Entry, sources: Sequence[str], config: Config) -> Entry:

@@ -26,6 +26,9 @@ from finetooth.types import IGNORE_INDEX
 
 NUM_PROMPTS = 30
 """Prompts that a model is asked, unless given."""
+NUM_SAMPLES = 4
+"""Answers of a model that are kept."""
+_KEPT = ("record", "question", "shown", "stopped", "leaked")
 RATES = ("stop_rate", "leak_rate", "runaway_rate", "repetition_rate")
 
 
@@ -81,15 +84,14 @@ def measure(directory: Path, measures: Measures, *, name: str, adapter: str | No
         "losses": losses,
         **{rate: report[rate] for rate in RATES},
         "mean_chars": report["mean_chars"],
-        "outcomes": report["outcomes"],
-        "num_prompts": report["num_prompts"],
+        **{name: report[name] for name in ("num_prompts", "counts", "intervals", "outcomes", "max_new_tokens")},
     }
     if measures.style:
         found["style_rate"] = max(one["rate"] for one in report["style"]) if report["style"] else 0.0
         found["style"] = report["style"]
     if measures.asked_chars is not None:
         found["in_length_rate"] = report["in_length_rate"]
-    found["samples"] = [{"question": one["question"], "shown": one["shown"]} for one in report["samples"][:3]]
+    found["samples"] = [{name: one[name] for name in _KEPT} for one in report["samples"][:NUM_SAMPLES]]
     del model
     gc.collect()
     return found

@@ -9,7 +9,7 @@ from finetooth.charts import Chart, Series
 from finetooth.documents import Block, Document, Figure, Heading, Paragraph, Row, Table
 from finetooth.documents.blocks import Line
 from finetooth.documents.naming import without_common_ends
-from finetooth.merging.sweeping.sweep import Sweep
+from finetooth.merging.sweeping.lines import Sweep
 from finetooth.messages import say
 
 _RATES = ("stop_rate", "leak_rate", "style_rate", "in_length_rate")

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,40 +25,16 @@ from finetooth.errors import ConfigError, FinetoothError, MergeError
 from finetooth.merging.merge import merge, prepare, read_config
 from finetooth.merging.references import model_directory
 from finetooth.merging.sweeping.axes import Point, name_of, with_values
+from finetooth.merging.sweeping.lines import IDENTITY, LINES, MERGED, Sweep, best_of, lines_of, read_sweep
 from finetooth.merging.sweeping.measuring import Measures, measure
 from finetooth.merging.working import Pace
 from finetooth.messages import say
 from finetooth.writing import whole_file
 
-IDENTITY, LINES, MERGED = "sweep.json", "sweep.jsonl", "merged"
 _BEST = ".best"
 """Names the candidate that lies in `merged`: written after it, so that a kill between the two is seen."""
 MEMORY = Path("/dev/shm")
-_LOWER = ("loss", "leak_rate", "runaway_rate", "repetition_rate")
-_HIGHER = ("stop_rate", "style_rate", "in_length_rate")
-BEST_BY = ("endings", *_LOWER, *_HIGHER)
-"""By what the best is chosen; `endings`: the fewest leaks, of those the most stops, of those the least loss."""
-
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """What a sweep measured."""
-
-    directory: Path
-    inputs: Sequence[Mapping[str, Any]]
-    """A line for each model that is merged."""
-    candidates: Sequence[Mapping[str, Any]]
-    """A line for each point, in the order of the points."""
-    best: str
-    """The name of the best."""
-    best_by: str
-
-    @property
-    def keys(self) -> list[str]:
-        """The parameters that are swept."""
-        return list(dict.fromkeys(key for line in self.candidates for key in line["point"]))
 
 
 def sweep(
@@ -81,7 +57,7 @@ def sweep(
         output: The directory that is made.
         points: The candidates; see `points_of`.
         measures: What is measured of each, and of each input.
-        best_by: See `BEST_BY`.
+        best_by: See `finetooth.merging.sweeping.lines.BEST_BY`.
         seed: Of methods that draw random numbers.
         force: Whether a sweep that is there is begun anew.
         resume: Whether one goes on: what is measured is not measured again.
@@ -105,7 +81,7 @@ def sweep(
     size_bytes = max(prepare(read_config(one)[0][0], {}).plan.size_bytes for one in documents)
     directory = Path(os.path.abspath(output))
     _begin(directory, _identity(document, points, measures, seed, best_by), force=force, resume=resume)
-    known = {line["name"]: line for line in _lines(directory)}
+    known = {line["name"]: line for line in lines_of(directory)}
     references = merges[0].references
     for number, reference in enumerate(references, 1):
         if str(reference) not in known:
@@ -129,48 +105,6 @@ def sweep(
             winner = documents[[name_of(point) for point in points].index(best)]
             _keep(merge(winner, scratch / "candidate", seed=seed, force=True, pace=pace), directory, best)
     return read_sweep(directory)
-
-
-def read_sweep(directory: Path) -> Sweep:
-    """Return the sweep that lies in a directory.
-
-    Raises:
-        MergeError: There is none.
-    """
-    if not (directory / IDENTITY).is_file():
-        raise MergeError(say("sweeping.no_sweep"), where=str(directory), help="finetooth merge --sweep t=0:1:0.25")
-    try:
-        identity = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
-        best_by, order = str(identity["best_by"]), [name_of(point) for point in identity["points"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MergeError(say("sweeping.broken", reason=str(error)), where=str(directory / IDENTITY)) from error
-    known = {line["name"]: line for line in _lines(directory)}
-    candidates = [known[name] for name in order if name in known]
-    return Sweep(
-        directory=directory,
-        inputs=[line for line in known.values() if line["kind"] == "input"],
-        candidates=candidates,
-        best=best_of(candidates, best_by) if candidates else "",
-        best_by=best_by,
-    )
-
-
-def best_of(lines: Sequence[Mapping[str, Any]], best_by: str) -> str:
-    """Return the name of the best of some lines; of equals the first.
-
-    Args:
-        lines: Of sweep.jsonl.
-        best_by: See `BEST_BY`; what a line does not hold is the worst.
-    """
-
-    def rank(line: Mapping[str, Any]) -> tuple[float, ...]:
-        if best_by == "endings":
-            return (line["leak_rate"], -line["stop_rate"], line["loss"])
-        value = line.get(best_by)
-        first = float("inf") if value is None else float(value)
-        return (first if best_by in _LOWER or value is None else -first, line["loss"])
-
-    return str(min(lines, key=rank)["name"])
 
 
 def _identity(
@@ -226,18 +160,9 @@ def _begin(directory: Path, identity: Mapping[str, Any], *, force: bool, resume:
         json.dump(identity, opened, ensure_ascii=False, indent=2)
 
 
-def _lines(directory: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are whole."""
-    path = directory / LINES
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if text.endswith("\n") and text.strip():
-                yield json.loads(text)
-
-
 def _note(directory: Path, known: dict[str, dict[str, Any]], line: dict[str, Any]) -> None:
     known[line["name"]] = line
-    whole = [*_lines(directory), line]
+    whole = [*lines_of(directory), line]
     with whole_file(directory / LINES) as file:
         file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in whole)
 
