@@ -21,9 +21,10 @@ from finetooth.cli.color import paint
 from finetooth.cli.help import wrap
 from finetooth.cli.options import Invocation, option, subcommand
 from finetooth.demo import DIALOGUES, EXAMPLE, TOKENIZERS, data_path, story, tokenizer_path
-from finetooth.demo.training import RECIPE, RUNS, begin, can_train, train_and_compare
+from finetooth.demo.training import EPOCHS, RECIPE, RUNS, begin, can_train, train_and_compare
 from finetooth.messages import say
 from finetooth.types import InspectedRecord
+from finetooth.view.visible import harmless
 
 PROSE_WIDTH = 100
 """Columns that prose takes at most; the picture takes the whole terminal."""
@@ -33,11 +34,17 @@ PROSE_WIDTH = 100
 @option("-o", "--output", metavar="DIR", default="finetooth-demo", help_key="cli_demo.output")
 @option("--train/--no-train", "wants_training", default=True, help_key="cli_demo.wants_training")
 @option("--epochs", type=click.FloatRange(min=0, min_open=True), default=40.0, metavar="N", help_key="cli_demo.epochs")
+@option("--merge", "merges", is_flag=True, help_key="cli_demo.merge")
 @option("--open", "opens", is_flag=True, help_key="cli_demo.open")
-def command(invocation: Invocation, output: str, wants_training: bool, epochs: float, opens: bool) -> int | None:
+def command(
+    invocation: Invocation, output: str, wants_training: bool, epochs: float, merges: bool, opens: bool
+) -> int | None:
     """Show the package's own example, and what comes of it."""
     width = shutil.get_terminal_size((PROSE_WIDTH, 24)).columns
     page = _Page(prose=min(width, PROSE_WIDTH), width=width, color=invocation.color)
+    if merges:
+        _merge(Path(output), epochs / EPOCHS, page, invocation, opens=opens)
+        return None
     inspected = story.look()
     page.heading("title")
     page.paragraph("story")
@@ -95,6 +102,36 @@ def _train(directory: Path, epochs: float, page: _Page, invocation: Invocation, 
     file = directory / "comparison.html"
     write(comparison, file)
     page.paragraph("compared", page=_shown(file))
+    if opens:
+        click.launch(file.resolve().as_uri())
+
+
+def _merge(directory: Path, share: float, page: _Page, invocation: Invocation, *, opens: bool) -> None:
+    """Train two characters from one base, merge them in several ways, and show what came of each."""
+    page.heading("merge_title")
+    if not can_train():
+        page.paragraph("cannot_train")
+        return
+    from finetooth.demo.merging import merge_two, train_two
+    from finetooth.documents import html, text
+    from finetooth.merging.sweeping.pages import document_of
+    from finetooth.writing import whole_file
+
+    page.paragraph("merge_story")
+    page.write([""])
+    runs = train_two(directory, share=share, tell=lambda sentence: None)
+    found = merge_two(directory, runs, tell=invocation.talk)
+    document = document_of(found)
+    page.write(["".join(text.render(document, width=page.width, color=page.color))])
+    for line in (found.candidates[0], *(one for one in found.candidates if one["name"] == found.best)):
+        for sample in line["samples"][:2]:
+            page.write([f"  {harmless(line['name'])}  {harmless(sample['question'])} → {harmless(sample['shown'])}"])
+    file = found.directory / "sweep.html"
+    with whole_file(file) as opened:
+        opened.writelines(html.render(document))
+    page.write([""])
+    page.paragraph("merged", page=_shown(file))
+    page.write([f"    {program()} compare {_shown(directory / RUNS)} {_shown(found.directory)}"])
     if opens:
         click.launch(file.resolve().as_uri())
 

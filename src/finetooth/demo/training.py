@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -119,14 +120,21 @@ def train_and_compare(recipe: Path, *, tell: Callable[[str], None]) -> Compariso
 
     The check finds errors in two of them: they are trained all the same, to see what comes of it.
     """
-    import torch
-
     from finetooth.training.running import train
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a toy's matrices are so small that threads only wait for each other
-    try:
+    with on_one_thread():
         runs = train(recipe, recipe.parent / RUNS, check=False, force=True, tell=tell)
+    return compare(*(run.directory for run in runs), num_samples=3)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Compute on one thread: a toy's matrices are so small that threads only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return compare(*(run.directory for run in runs), num_samples=3)
