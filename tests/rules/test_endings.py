@@ -12,7 +12,7 @@ from finetooth.config import Config, LabelsConfig, TokenizerConfig
 from finetooth.demo import DIALOGUES, data_path, tokenizer_path
 from finetooth.labels import make_labeller, make_setup
 from finetooth.records import read_records, records_of
-from finetooth.rules.endings import BRANCHES, Ending, ending_of, endings_of
+from finetooth.rules.endings import BRANCHES, Branch, Ending, ending_of, endings_of, predict
 from finetooth.rules.facts import SetupFacts
 from finetooth.rules.row import Row
 from tests.small_tokenizers import KINDS, byte_bpe, copy_of, llama_bpe, save_model, unigram
@@ -302,3 +302,23 @@ def test_every_record_of_the_demo_has_its_branch(name: str, way: str, branch: st
 
 def test_branches_are_named_once() -> None:
     assert len(BRANCHES) == len(set(BRANCHES)) == 11
+
+
+@pytest.mark.parametrize(
+    ("endings", "expected"),
+    [
+        ({"stops": 10}, {"stops": 1.0}),
+        ({"split-by-normalizer": 1, "split-no-token": 1}, {"shows-literal": 1.0}),
+        ({"not-in-stop-set": 4}, {"runs-on": 1.0}),
+        ({"masked-by-pad": 4}, {"runs-on": 1.0}),
+        # What was measured at toy size, 202 records: one that holds the end teaches none, three do.
+        ({"cut": 201, "stops": 1}, {"runs-on": 201 / 202, "stops": 1 / 202}),
+        ({"cut": 199, "stops": 3}, {"stops": 1.0}),
+        ({"absent": 50, "stops": 30, "split-by-normalizer": 10}, {"stops": 0.75, "shows-literal": 0.25}),
+        ({"forged": 1, "not-in-stop-set": 1, "unsupervised": 2}, {"stops": 0.5, "runs-on": 0.5}),
+    ],
+)
+def test_predictions(endings: dict[Branch, int], expected: dict[str, float]) -> None:
+    shares = predict(endings)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert {name: share for name, share in shares.items() if share} == pytest.approx(expected)

@@ -71,18 +71,16 @@ class Entry:
 
     @property
     def is_asked_otherwise(self) -> bool:
-        """Whether the probe's prompts were written by another chat template than the one that was trained with."""
+        """Whether the probe's prompts were written by another chat template than the one that was trained with.
+
+        What the labels teach then holds less surely.
+        """
         trained, asked = ((one or {}).get("template_hash") for one in (self.fingerprint, self.probe))
         return trained is not None and asked is not None and trained != asked
 
     @property
     def predicted(self) -> tuple[Prediction, float] | None:
-        """How most answers will end by the labels, and the share of records that teach it.
-
-        Under another template than the one that was trained with, no label has taught an end: it runs on.
-        """
-        if self.is_asked_otherwise:
-            return "runs-on", 1.0
+        """How most answers will end by the labels, and the share of records that teach it."""
         shares = (self.findings or {}).get("prediction")
         if not shares:
             return None

@@ -308,8 +308,8 @@ def _predicted(entry: Entry) -> Line:
     if entry.predicted is None:
         return [("?", "quiet")]
     name, share = entry.predicted
-    why = say("comparing.other_template") if entry.is_asked_otherwise else share_of(share)
-    return [(say(f"comparing.outcome_{name.replace('-', '_')}"), ""), (f" {why}", "quiet")]
+    line = [(say(f"comparing.outcome_{name.replace('-', '_')}"), ""), (f" {share_of(share)}", "quiet")]
+    return [*line, (f" {say('comparing.other_template')}", "bad")] if entry.is_asked_otherwise else line
 
 
 def _measured(entry: Entry) -> Line:

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetooth.formats.report import Report, SetupReport, count_severities, fails, is_of_setup
 from finetooth.messages import say
-from finetooth.rules.endings import BRANCHES, Branch, predict
+from finetooth.rules.endings import BRANCHES, SPEAKS_FROM, Branch, predict, share_taught
 from finetooth.types import Cause, Finding, Severity
 from finetooth.view.visible import harmless
 
@@ -72,7 +72,13 @@ def prediction_of(part: SetupReport) -> str:
     words = [
         say(f"formats.will_{name.replace('-', '_')}", share=share_of(share).strip()) for name, share in shares if share
     ]
-    return say("formats.prediction", what=say("formats.comma").join(words)) if words else ""
+    if not words:
+        return ""
+    said = say("formats.prediction", what=say("formats.comma").join(words))
+    taught = share_taught(part.endings)
+    if SPEAKS_FROM <= taught < 1:
+        said += say("formats.prediction_taught", share=share_of(taught))
+    return said
 
 
 def evidence_of(cause: Cause, *, whole: bool = False) -> list[tuple[str, str]]:

@@ -50,6 +50,15 @@ class SetupFacts:
         return self.tokenizer.stop_ids
 
     @cached_property
+    def generation_stop_ids(self) -> frozenset[int]:
+        """The ids at which transformers' generate stops: those of the file in force alone, where one lists any.
+
+        The tokenizer's EOS is not added to them; engines that go by the tokenizer stop there as well (RUN001).
+        """
+        listed = self.files.stop_ids if self.files is not None else {}
+        return frozenset(next(iter(listed.values()), self.stop_ids))
+
+    @cached_property
     def masks_pad_by_id(self) -> bool:
         """Whether this way of making labels masks every token that has the padding id, wherever it stands."""
         return self.way in ("completion-collator", "causal-lm")
