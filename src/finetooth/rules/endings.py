@@ -78,8 +78,8 @@ UNTAUGHT: frozenset[Branch] = frozenset(("masked-by-pad", "masked-by-template", 
 
 SEEN_FROM, TAUGHT_FROM = 0.01, 0.05
 """From which share on some records decide for the others: of all records, where these do not hold an end; of those
-that hold one, where these teach nothing about it. Measured at toy size, 202 records: 3 whose answers are whole among cut
-ones are enough for most answers to stop, 1 is not; 16 with a terminator among those without are enough, 8 are not."""
+that hold one, where these teach nothing about it. Measured at toy size, 202 records: 3 whose answers are whole among
+cut ones are enough for most answers to stop, 1 is not; 16 with a terminator among those without are enough, 8 not."""
 
 
 def predict(endings: Mapping[Branch, int]) -> dict[Prediction, float]:
