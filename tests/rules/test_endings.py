@@ -311,9 +311,12 @@ def test_branches_are_named_once() -> None:
         ({"split-by-normalizer": 1, "split-no-token": 1}, {"shows-literal": 1.0}),
         ({"not-in-stop-set": 4}, {"runs-on": 1.0}),
         ({"masked-by-pad": 4}, {"runs-on": 1.0}),
-        # What was measured at toy size, 202 records: one that holds the end teaches none, three do.
+        # What was measured at toy size, 202 records, 30 answers: 30 ran on, 25 stopped, 29 ran on, 29 stopped.
         ({"cut": 201, "stops": 1}, {"runs-on": 201 / 202, "stops": 1 / 202}),
         ({"cut": 199, "stops": 3}, {"stops": 1.0}),
+        ({"absent": 194, "stops": 8}, {"runs-on": 194 / 202, "stops": 8 / 202}),
+        ({"absent": 186, "stops": 16}, {"stops": 1.0}),
+        ({"cut": 150, "absent": 50, "stops": 2}, {"runs-on": 200 / 202, "stops": 2 / 202}),
         ({"absent": 50, "stops": 30, "split-by-normalizer": 10}, {"stops": 0.75, "shows-literal": 0.25}),
         ({"forged": 1, "not-in-stop-set": 1, "unsupervised": 2}, {"stops": 0.5, "runs-on": 0.5}),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetooth.formats.report import Report, SetupReport, count_severities, fails, is_of_setup
 from finetooth.messages import say
-from finetooth.rules.endings import BRANCHES, SPEAKS_FROM, Branch, predict, share_taught
+from finetooth.rules.endings import BRANCHES, Branch, do_taught_decide, predict, share_taught
 from finetooth.types import Cause, Finding, Severity
 from finetooth.view.visible import harmless
 
@@ -76,7 +76,7 @@ def prediction_of(part: SetupReport) -> str:
         return ""
     said = say("formats.prediction", what=say("formats.comma").join(words))
     taught = share_taught(part.endings)
-    if SPEAKS_FROM <= taught < 1:
+    if taught < 1 and do_taught_decide(part.endings):
         said += say("formats.prediction_taught", share=share_of(taught))
     return said
 
