@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,18 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float
     """Run a command; return its seconds and its peak resident memory in GiB."""
     start = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    # The usage that `wait4` tells holds what this process had in memory when it forked.
+    while process.poll() is None:
+        with suppress(OSError):
+            for line in status.read_text(encoding="ascii").splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = max(peak, int(line.split()[1]))
+        time.sleep(0.02)
     seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command[0]} failed: {process.returncode}")
-    return seconds, usage.ru_maxrss / 2**20
+    return seconds, peak / 2**20
 
 
 def floor(root: Path, target: Path, num_models: int, threads: int = 2) -> float:

@@ -8,8 +8,8 @@ program is not found, the script says so and does nothing.
 Deterministic methods: both compute in float32 and write bfloat16, and every element is compared in units in the last
 place. Two kinds of elements are counted apart. Tied: where several magnitudes equal the threshold of a cut, which of
 them are kept is not defined by mergekit, which sorts. Cancelled: where the merged value is so small beside the inputs
-that the rounding of float32 shows in its units. Then the same in bfloat16 throughout, where mergekit computes in
-bfloat16 and finetooth in float32: the share of elements that differ, and the mean error of each against float64. Random
+that the rounding of float32 shows in its units. (For `sce`, a tie counts for its whole tensor, whose weights it moves.)
+Then the same in bfloat16 throughout, where mergekit computes in bfloat16 and finetooth in float32: the share of elements that differ, and the mean error of each against float64. Random
 methods: what share is kept, and the expectation.
 """
 
