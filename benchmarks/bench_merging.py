@@ -71,14 +71,15 @@ class Cost:
     """Resident memory, mapped files among it."""
 
     def cells(self) -> str:
+        """Return the cells of a table."""
         return f"{self.seconds:.1f} | {self.cpu_seconds:.1f} | {self.peak_gib:.2f}"
 
 
 def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     """Run a command and return what it took."""
     start = time.perf_counter()
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env={**os.environ, **environment}, **silent)
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=silent, stderr=silent)
     status, peak = Path(f"/proc/{process.pid}/status"), 0
     # The peak that `wait4` tells holds what this process had in memory when it forked.
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
