@@ -20,7 +20,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,39 @@ def configuration(method: str, root: Path) -> dict[str, Any]:
     return config
 
 
-def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Run a command; return its seconds and its peak resident memory in GiB."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a command took."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of all its threads: what others do on the machine changes it less."""
+    peak_gib: float
+    """Resident memory, mapped files among it."""
+
+    def cells(self) -> str:
+        """Return the cells of a table."""
+        return f"{self.seconds:.1f} | {self.cpu_seconds:.1f} | {self.peak_gib:.2f}"
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Run a command and return what it took."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=silent, stderr=silent)
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    # The peak that `wait4` tells holds what this process had in memory when it forked.
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        with suppress(OSError):
+            for line in status.read_text(encoding="ascii").splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = max(peak, int(line.split()[1]))
+        time.sleep(0.05)
     seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
+    process.returncode = os.waitstatus_to_exitcode(ended[1])
     if process.returncode:
         raise SystemExit(f"{command[0]} failed: {process.returncode}")
-    return seconds, usage.ru_maxrss / 2**20
+    return Cost(seconds, ended[2].ru_utime + ended[2].ru_stime, peak / 2**20)
 
 
 def floor(root: Path, target: Path, num_models: int, threads: int = 2) -> float:
@@ -111,24 +135,24 @@ def measure(root: Path, methods: Sequence[str], mergekit: str | None) -> None:
     floors = {count: floor(root, root / "floor", count) for count in (2, 4)}
     floors = {count: min(seconds, floor(root, root / "floor", count)) for count, seconds in floors.items()}
     print(f"floor: {floors[2]:.2f} s for two models, {floors[4]:.2f} s for four")
-    print("| method | finetooth, s | GiB | of the floor | mergekit, s | GiB | times faster |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| method | finetooth, s | CPU s | GiB | of the floor | mergekit, s | CPU s | GiB | times faster | in CPU |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     path, output = root / "merge.yaml", root / "merged"
     for method in methods:
         config = configuration(method, root)
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         shutil.rmtree(output, ignore_errors=True)
-        command = [sys.executable, "-m", "finetooth", "merge", str(path), "-o", str(output), "-q"]
-        ours, our_peak = timed(command, {})
+        ours = timed([sys.executable, "-m", "finetooth", "merge", str(path), "-o", str(output), "-q"], {})
         shutil.rmtree(output)
-        ratio = ours / floors[2 if method == "slerp" else 4]
-        line = f"| {method} | {ours:.1f} | {our_peak:.2f} | {ratio:.1f} |"
+        line = f"| {method} | {ours.cells()} | {ours.seconds / floors[2 if method == 'slerp' else 4]:.1f} |"
         if mergekit is not None:
-            theirs, their_peak = timed([mergekit, str(path), str(output), "--quiet"], {"HF_HUB_OFFLINE": "1"})
+            command = [mergekit, str(path), str(output), "--quiet", "--no-copy-tokenizer"]
+            theirs = timed(command, {"HF_HUB_OFFLINE": "1"})
             shutil.rmtree(output)
-            line += f" {theirs:.1f} | {their_peak:.2f} | {theirs / ours:.1f} |"
+            faster, in_cpu = theirs.seconds / ours.seconds, theirs.cpu_seconds / ours.cpu_seconds
+            line += f" {theirs.cells()} | {faster:.1f} | {in_cpu:.1f} |"
         else:
-            line += " - | - | - |"
+            line += " - | - | - | - | - |"
         print(line, flush=True)
 
 

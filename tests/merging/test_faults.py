@@ -64,6 +64,20 @@ def test_another_merge_is_not_gone_on_with(models: Path, tmp_path: Path) -> None
     finetooth.merge(settings(models, "ties"), tmp_path / "merged", force=True)
 
 
+def test_after_the_machine_went_down_nothing_is_trusted(models: Path, tmp_path: Path) -> None:
+    config = settings(models, "linear")
+    expected = files_of(finetooth.merge(config, tmp_path / "merged"))
+    shutil.rmtree(tmp_path / "merged")
+    _stop_at(0.5, config, tmp_path / "merged")
+    journal = tmp_path / ".merged.merging" / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps({**json.loads(lines[0]), "boot": "another"}), *lines[1:], ""]))
+    told: list[int] = []
+    finetooth.merge(config, tmp_path / "merged", resume=True, on_progress=lambda done, total: told.append(done))
+    assert min(told) < 10_000
+    assert files_of(tmp_path / "merged") == expected
+
+
 def test_changed_inputs_are_not_gone_on_with(tmp_path: Path) -> None:
     family(tmp_path)
     config = settings(tmp_path, "linear")

@@ -150,6 +150,15 @@ def test_gradients_filters_and_levels(models: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(merged[name], weight * a[name] + 0.5 * b[name])
 
 
+def test_tensors_of_odd_shapes(tmp_path: Path) -> None:
+    odd = {"none": torch.zeros(0, 3), "lone": torch.tensor(2.0), "cube": torch.arange(24.0).view(2, 3, 4)}
+    for number, name in enumerate(("base", "a", "b", "c")):
+        write_model(tmp_path / name, {key: value + 0.1 * number for key, value in odd.items()})
+    for method in ("linear", "ties", "della", "karcher", "model_stock", "sce"):
+        merged = read_weights(finetooth.merge(settings(tmp_path, method), tmp_path / f"merged-{method}"))
+        assert {key: value.shape for key, value in merged.items()} == {key: value.shape for key, value in odd.items()}
+
+
 def test_stages_build_on_each_other(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "merge.yaml"
     path.write_text(

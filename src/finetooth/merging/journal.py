@@ -36,7 +36,7 @@ class Journal:
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Begin anew."""
         os.ftruncate(self._descriptor, 0)
-        self._append(dict(identity))
+        self._append({**identity, "boot": _boot()})
 
     def resume(self, identity: Mapping[str, Any]) -> set[str] | None:
         """Return the names of the tensors that are whole, or `None` where there is nothing to go on from.
@@ -46,7 +46,9 @@ class Journal:
         """
         lines = self._path.read_bytes().split(b"\n")
         whole = [json.loads(line) for line in lines[:-1]]
-        if not whole:
+        if not whole or whole[0].get("boot") != _boot():
+            # What was written before the machine went down may never have reached the disk: a kill leaves it, a power
+            # cut does not.
             return None
         for key, value in identity.items():
             # What was read from JSON has lists for tuples.
@@ -79,3 +81,11 @@ class Journal:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _boot() -> str:
+    """Return what tells this run of the machine from others; nothing where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -123,6 +123,8 @@ def _merge(
     job: Job, stream: Stream, shards: Shards, tell: Callable[[int], None], stopped: Event, *, allow_nan: bool
 ) -> None:
     """Merge one tensor and write it."""
+    if job.num_elements == 0:
+        return
     done = 0
     largest = torch.finfo(job.dtype).max
     for merged_N in job.method.function(stream, job.values):

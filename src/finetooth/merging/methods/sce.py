@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +22,8 @@ SELECT_TOPK = Parameter(name="select_topk", default=1.0, low=0.0, high=1.0)
 def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Select what varies, weigh by energy, and erase the minority.
 
-        select: of n elements the int(select_topk * n) whose variance over the d_m = x_m - base is largest; others are 0
+        select: of the n elements in which the d_m = x_m - base are not all equal, the int(select_topk * n) whose
+            variance over them is largest; others are 0
         calculate: w_m = mean of d_m^2, divided by the sum over models
         erase: s = the sign of sum_m d_m, plus where that is 0
         merged = base + sum of w_m d_m, over sum of w_m, of the m whose d_m has the sign s
@@ -28,9 +31,9 @@ def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     Wan et al., "FuseChat: knowledge fusion of chat models", 2024 (arXiv:2408.07990).
     """
     size = num_elements(tensor)
-    count = max(int(values["select_topk"] * size), 1)
     cut = ALL
-    if count < size:
+    if values["select_topk"] < 1:
+        count = max(int(values["select_topk"] * _num_varying(tensor)), 1)
         ((cut,),) = cuts(lambda: (_variance(chunk)[None] for chunk in tensor.chunks()), size, [[count]])
 
     def selected() -> Iterator[tuple[Chunk, Tensor]]:
@@ -45,6 +48,18 @@ def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     weights = _shares_of_energy(tensor.num_models, (deltas_MN for _, deltas_MN in selected()))
     for chunk, deltas_MN in selected():
         yield chunk.add_base(agreed_sum(deltas_MN, weights, normalize=True, elect_unweighted=True))
+
+
+def _num_varying(tensor: Stacked) -> int:
+    """Return the number of elements that are not the same in all models."""
+    found = 0
+    for chunk in tensor.chunks():
+        arrays = chunk.models_MN.numpy()
+        varies_N = arrays[0] != arrays[-1]
+        for first, second in pairwise(arrays):
+            varies_N |= first != second
+        found += int(np.count_nonzero(varies_N))
+    return found
 
 
 def _variance(chunk: Chunk) -> Tensor:

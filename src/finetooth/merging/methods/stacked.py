@@ -58,7 +58,10 @@ class Chunk:
 
     @cached_property
     def deltas_MN(self) -> Tensor:
-        """The task vectors: what each model has beyond the base; the models themselves where there is none."""
+        """The task vectors: what each model has beyond the base; the models themselves where there is none.
+
+        They take the place of the models in memory.
+        """
         return self.models_MN if self.base_N is None else self.models_MN.sub_(self.base_N)
 
     def blend(self, weights: Sequence[float]) -> Tensor:
