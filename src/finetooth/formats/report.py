@@ -29,7 +29,7 @@ class SetupReport(Protocol):
 
     @property
     def data(self) -> str:
-        """Which data: `train`, or `eval`."""
+        """Which data: `train`, or `eval`; `merge` for a merge, which has none."""
 
     @property
     def num_records(self) -> int:
@@ -50,6 +50,10 @@ class SetupReport(Protocol):
     @property
     def unchecked(self) -> str | None:
         """Why transformers may load the tokenizer otherwise, where that was not checked."""
+
+    @property
+    def num_models(self) -> int:
+        """How many models a merge has."""
 
 
 class Report(Protocol):
