@@ -99,7 +99,9 @@ def _stops(facts: MergeFacts, model: MergeInput, ours: SetupFacts, theirs: Setup
 
 
 def _stop_pieces(setup: SetupFacts) -> set[str]:
-    return set(setup.pieces(sorted(setup.stop_ids)))
+    # By their texts: the vocabulary may hold the pattern of a token that is normalized.
+    texts = {index: token.content for index, token in setup.tokenizer.added_tokens.items()}
+    return {texts.get(index) or setup.tokenizer.piece(index) for index in setup.stop_ids}
 
 
 def _template(facts: MergeFacts, model: MergeInput, ours: SetupFacts, theirs: SetupFacts) -> Iterator[Hit]:
