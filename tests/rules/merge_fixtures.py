@@ -1,25 +1,25 @@
 """Fixtures of the rules about merges: small models, and the merge that they are put into.
 
-    about: two tokenizers give one token different ids
-    merge: {merge_method: linear, models: [a, b], tokenizer_source: union}      # models by the names below
-    models:
-      a: {}                     # random weights, and the tokenizer of tests.small_tokenizers.llama_bpe
-      b:
-        near: a                 # its weights, and a little noise; `change: 0` for none
-        seed: 3
-        scale: 2.0              # all weights times this
-        tokenizer: {...}        # as `model` of the other fixtures (tests/rules/fixtures.py); null: none
-        rows: 700               # of the embeddings; as many as the tokenizer has tokens where left out
-        layers: 2
-        tied: true
-        dtype: bfloat16
-        drop: [model.norm.weight]                   # tensors that are left out
-        add: {extra.weight: [2, 2]}                 # further tensors, or other shapes of known ones
-        fill: {model.norm.weight: .nan}             # tensors that hold one value everywhere
-        poke: {model.norm.weight: .inf}             # tensors whose first element is this
-        quantize: [model.layers.0.mlp.up_proj.weight]       # tensors that are stored as int8
-        run: {probe: {...}, findings: {...}}        # the run that it comes from, with these files
-    expect, cause, severity, not_run: as in the other fixtures
+about: two tokenizers give one token different ids
+merge: {merge_method: linear, models: [a, b], tokenizer_source: union}      # models by the names below
+models:
+  a: {}                     # random weights, and the tokenizer of tests.small_tokenizers.llama_bpe
+  b:
+    near: a                 # its weights, and a little noise; `change: 0` for none
+    seed: 3
+    scale: 2.0              # all weights times this
+    tokenizer: {...}        # as `model` of the other fixtures (tests/rules/fixtures.py); null: none
+    rows: 700               # of the embeddings; as many as the tokenizer has tokens where left out
+    layers: 2
+    tied: true
+    dtype: bfloat16
+    drop: [model.norm.weight]                   # tensors that are left out
+    add: {extra.weight: [2, 2]}                 # further tensors, or other shapes of known ones
+    fill: {model.norm.weight: .nan}             # tensors that hold one value everywhere
+    poke: {model.norm.weight: .inf}             # tensors whose first element is this
+    quantize: [model.layers.0.mlp.up_proj.weight]       # tensors that are stored as int8
+    run: {probe: {...}, findings: {...}}        # the run that it comes from, with these files
+expect, cause, severity, not_run: as in the other fixtures
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def check_merge_fixture(fixture: dict[str, Any], directory: Path) -> SetupReport
 def _placed(merge: dict[str, Any], places: dict[str, Path]) -> dict[str, Any]:
     """Return a configuration with directories in the place of names, and numbers for what methods need."""
     text = {name: str(path) for name, path in places.items()}
-    found = {key: text.get(value, value) if isinstance(value, str) else value for key, value in merge.items()}
+    found: dict[str, Any] = {
+        key: text.get(value, value) if isinstance(value, str) else value for key, value in merge.items()
+    }
     if "models" in merge:
         found["models"] = [{"model": text[name]} for name in merge["models"]]
     for one in found.get("slices", ()):

@@ -262,6 +262,10 @@ def _told(work: Path) -> Iterator[None]:
     try:
         yield
     except FinetoothError:
+        if not any(work.rglob(JOURNAL)):
+            shutil.rmtree(
+                work, ignore_errors=True
+            )  # refused before a tensor was merged: there is nothing to go on with
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
