@@ -41,7 +41,7 @@ def num_records(count: int) -> str:
 
 def num_models(count: int) -> str:
     """Return `a merge of 3 models`."""
-    return say("formats.merge_of", count=count)
+    return say("formats.merge_of_one" if count == 1 else "formats.merge_of", count=count)
 
 
 def share_of(share: float) -> str:

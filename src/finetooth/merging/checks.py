@@ -21,7 +21,7 @@ from finetooth.rules import Rule, all_rules
 from finetooth.rules.merge_facts import MergeFacts, MergeInput, Sample, TensorHeader
 from finetooth.types import Finding
 
-STRETCHES, STRETCH = 8, 512
+STRETCHES, STRETCH = 8, 256
 """How many stretches of how many elements are read of a tensor; of one that has no more than that, all."""
 
 
@@ -177,7 +177,7 @@ def _sample(source: TensorSource, buffer: Buffer) -> Sample:
     for start, count in stretches(total):
         into_N = torch.empty(count)
         source.read(start, into_N, buffer)
-        values.extend(into_N.tolist())
+        values.frombytes(into_N.view(torch.uint8).numpy().data)
     return Sample(values=values, num_elements=total)
 
 

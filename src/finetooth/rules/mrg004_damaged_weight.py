@@ -17,7 +17,7 @@ def damaged_weight(facts: MergeFacts) -> Iterator[Hit]:
     """Find weights of a merge that are no numbers, and matrices of one number.
 
     ## What it does
-    Reads up to 4,096 elements of every tensor of every model, in eight stretches from its beginning to its end; smaller
+    Reads up to 2,048 elements of every tensor of every model, in eight stretches from its beginning to its end; smaller
     tensors are read whole. The causes:
 
     - `nan`, `infinite`: an element is no number, or has no bound. An error.

@@ -17,7 +17,7 @@ _FAR = 0.7
 """A relative change above which a model did not come from its base by fine-tuning. Independent matrices of the same
 size differ by the square root of 2."""
 _UNLIKE = 0.1
-"""A cosine below which two matrices have nothing in common; of independent ones of 4,096 elements it is 0 +- 0.016."""
+"""A cosine below which two matrices have nothing in common; of independent ones of 2,048 elements it is 0 +- 0.022."""
 
 
 @merge_rule("MRG005", "unrelated-base", severity="error")
@@ -25,7 +25,7 @@ def unrelated_base(facts: MergeFacts) -> Iterator[Hit | NotRun]:
     """Find models that were not made from the base that is subtracted from them.
 
     ## What it does
-    For methods that subtract a base, reads up to 4,096 elements of up to 64 matrices at the same places in base and
+    For methods that subtract a base, reads up to 2,048 elements of up to 64 matrices at the same places in base and
     model, and takes the relative change |model - base| / |base| and the cosine of both, each as the median over the
     matrices. The causes:
 
