@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -40,25 +41,28 @@ def main() -> None:
             found = run.read_json("probe.json")
             print(f"parent that {name}: stop {found['stop_rate']:.0%}, leak {found['leak_rate']:.0%}", flush=True)
         for t in (0.25, 0.5, 0.75):
-            reports: list[Report] = []
-            trials: list[Trial] = []
-            merged = finetooth.merge(
-                {
-                    "merge_method": "slerp",
-                    "base_model": str(stopping.directory / "model"),
-                    "models": [{"model": str(leaking.directory / "model")}],
-                    "parameters": {"t": t},
-                },
-                root / f"merged-{t}",
-                on_report=reports.append,
-                on_merged=lambda try_out, trials=trials: trials.append(try_out()),
-            )
-            told = ", ".join(
-                f"{one.code} {one.severity} ({one.cause.code if one.cause else ''})" for one in reports[0].findings
-            )
-            after = finetooth.probe(merged, data=DATA, limit=30)
-            rates = f"stop {after.rate('stop'):.0%}, leak {after.rate('leak'):.0%}"
-            print(f"t {t}: check: {told}; trial: {list(trials[0].faults) or 'well'}; probe: {rates}", flush=True)
+            told = merged(stopping.directory / "model", leaking.directory / "model", t, root / f"merged-{t}")
+            after = finetooth.probe(root / f"merged-{t}", data=DATA, limit=30)
+            print(f"t {t}: {told}; probe: stop {after.rate('stop'):.0%}, leak {after.rate('leak'):.0%}", flush=True)
+
+
+def merged(first: Path, second: Path, t: float, output: Path) -> str:
+    """Merge two models; return what was told before and after."""
+    reports: list[Report] = []
+    trials: list[Trial] = []
+
+    def on_merged(try_out: Callable[[], Trial]) -> None:
+        trials.append(try_out())
+
+    config = {
+        "merge_method": "slerp",
+        "base_model": str(first),
+        "models": [{"model": str(second)}],
+        "parameters": {"t": t},
+    }
+    finetooth.merge(config, output, on_report=reports.append, on_merged=on_merged)
+    found = (f"{one.code} {one.severity} {one.cause.code if one.cause else ''}" for one in reports[0].findings)
+    return f"check: {', '.join(found) or 'nothing'}; trial: {', '.join(trials[0].faults) or 'well'}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetooth.config import DataConfig
 from finetooth.counting import PLACES, Checker, Counts, Group, OnBroken, severity_of
+from finetooth.formats.report import MERGE
 from finetooth.inspection import open_any, setups_for
 from finetooth.labels import Setup
 from finetooth.messages import say
@@ -25,8 +26,6 @@ from finetooth.types import SEVERITIES, Finding, Place, Record, Severity
 from finetooth.workers import in_process, in_processes
 
 _BATCH = 256
-MERGE = "merge"
-"""What stands for data and labels in the part of a report that is about a merge."""
 FEW = 2048
 """Records that one process checks sooner than several are started."""
 

@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Protocol
 from finetooth.rules.endings import Branch
 from finetooth.types import SEVERITIES, Finding, Severity
 
+MERGE = "merge"
+"""What stands for data and labels in the part of a report that is about a merge."""
+
 
 class SetupReport(Protocol):
     """What was found in one set-up."""

@@ -7,14 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetooth.formats.report import Report, SetupReport, count_severities, fails, is_of_setup
+from finetooth.formats.report import MERGE, Report, SetupReport, count_severities, fails, is_of_setup
 from finetooth.messages import say
 from finetooth.rules.endings import BRANCHES, Branch, predict
 from finetooth.types import Cause, Finding, Severity
 from finetooth.view.visible import harmless
 
-_MERGE = "merge"
-"""What stands for data in the part of a report that is about a merge."""
 LISTED = 12
 """How many members of a list of evidence are shown: the pieces of a cut `<|end_of_text|>` are eight."""
 
@@ -28,7 +26,7 @@ def severity_word(severity: Severity) -> str:
 
 def heading_details(part: SetupReport) -> list[str]:
     """Return what names a set-up beside its model."""
-    if part.data == _MERGE:
+    if part.data == MERGE:
         return [num_models(part.num_models)]
     data = [say("formats.eval_data")] if part.data == "eval" else []
     return [harmless(part.labels_way), *data, num_records(part.num_records)]
@@ -54,7 +52,7 @@ def share_of(share: float) -> str:
 def extent(finding: Finding, part: SetupReport) -> str:
     """Return in how many records a finding is, or that it is the set-up's."""
     if is_of_setup(finding):
-        return say("formats.in_merge" if part.data == _MERGE else "formats.in_setup")
+        return say("formats.in_merge" if part.data == MERGE else "formats.in_setup")
     return say(
         "formats.in_records",
         count=f"{finding.count:,}",
@@ -114,7 +112,7 @@ def _plain(value: Any) -> str:
 def conclusion(report: Report) -> str:
     """Return the counts of a report in one sentence; where nothing was found, that."""
     counts = count_severities(report)
-    merged = [part.num_models for part in report.parts if part.data == _MERGE]
+    merged = [part.num_models for part in report.parts if part.data == MERGE]
     where = list(map(num_models, merged)) or [num_records(report.num_records)]
     if not merged and len(report.parts) > 1:
         where.append(say("formats.many_setups", count=len(report.parts)))

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from finetooth.checking import MERGE, Report, SetupReport, check_merge
+from finetooth.checking import Report, SetupReport, check_merge
 from finetooth.errors import ConfigError, MergeError
+from finetooth.formats.report import MERGE
 from finetooth.merging.configuration import MergeConfig
 from finetooth.merging.models import OpenModel, open_model
 from finetooth.merging.planning import Models, make_plan

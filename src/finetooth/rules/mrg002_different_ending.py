@@ -158,6 +158,8 @@ def _splits(facts: MergeFacts, model: MergeInput, setup: SetupFacts) -> Iterator
             "normalized": literal in setup.normalized,
             "normalizer": setup.normalizer_name,
             "contexts": list(broken),
+            "tokenizer_class": setup.tokenizer.tokenizer_class,
+            "unchecked": setup.tokenizer.unchecked,
             "whole_in": _whole(facts, model),
         },
         help="rules_mrg.ending_split_help",
