@@ -110,8 +110,9 @@ def _template(facts: MergeFacts, model: MergeInput, ours: SetupFacts, theirs: Se
     own, other = _rendered(ours), _rendered(theirs)
     if own is not None and own == other:
         return
-    values = {"rendered": _brief(other), "owner_rendered": _brief(own) if ours.template is not None else "-"}
-    yield _differs(facts, model, "template", values, {model.name: other, facts.owner.name: own}, None)
+    values = {"rendered": _brief(other), "owner_rendered": _brief(own)}
+    key = "rules_mrg.ending_no_template" if own is None else None
+    yield _differs(facts, model, "template", values, {model.name: other, facts.owner.name: own}, None, key=key)
 
 
 def _rendered(setup: SetupFacts) -> str | None:
@@ -217,6 +218,8 @@ def _differs(
     values: dict[str, Any],
     evidence: dict[str, Any],
     severity: Severity | None,
+    *,
+    key: str | None = None,
 ) -> Hit:
     word = cause.replace("-", "_")
     return _hit(
@@ -225,7 +228,7 @@ def _differs(
         cause,
         {"owner": facts.owner.name, **values},
         evidence,
-        key=f"rules_mrg.ending_{word}_because",
+        key=key or f"rules_mrg.ending_{word}_because",
         help=f"rules_mrg.ending_{'template' if cause == 'template' else 'differs'}_help",
         severity=severity,
         where=str(model.directory),
