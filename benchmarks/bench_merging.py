@@ -142,7 +142,8 @@ def measure(root: Path, methods: Sequence[str], mergekit: str | None) -> None:
         config = configuration(method, root)
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         shutil.rmtree(output, ignore_errors=True)
-        ours = timed([sys.executable, "-m", "finetooth", "merge", str(path), "-o", str(output), "-q"], {})
+        command = [sys.executable, "-m", "finetooth", "merge", str(path), "-o", str(output), "-q", "--no-test"]
+        ours = timed(command, {})
         shutil.rmtree(output)
         line = f"| {method} | {ours.cells()} | {ours.seconds / floors[2 if method == 'slerp' else 4]:.1f} |"
         if mergekit is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from bench_endings import DATA, MODEL, SHARED, split_tokenizer
 
 import finetooth
+from finetooth.checking import Report
 from finetooth.merging.sweeping.measuring import Measures, measure
 
 NUM_PROMPTS = 15
@@ -105,8 +107,17 @@ def main() -> None:
             print(told(f"child {name}", measure(place, measures, name=name)), flush=True)
         for second in ("b", "leaks"):
             for name, config in merges(MODEL, children["a"], children[second]).items():
-                place = finetooth.merge(config, folder / f"{name}-{second}")
+                warned: list[str] = []
+                place = finetooth.merge(config, folder / f"{name}-{second}", on_report=partial(_note, warned))
                 print(told(f"a + {second}, {name}", measure(place, measures, name=name)), flush=True)
+                for finding in warned:
+                    print(f"{'':<16} beforehand: {finding}", flush=True)
+
+
+def _note(warned: list[str], report: Report) -> None:
+    for finding in report.findings:
+        cause = f" ({finding.cause.code})" if finding.cause else ""
+        warned.append(f"{finding.severity} {finding.code} {finding.name}{cause}")
 
 
 if __name__ == "__main__":

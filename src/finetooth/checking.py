@@ -15,12 +15,14 @@ from typing import Any
 
 from finetooth.config import DataConfig
 from finetooth.counting import PLACES, Checker, Counts, Group, OnBroken, severity_of
+from finetooth.formats.report import MERGE
 from finetooth.inspection import open_any, setups_for
 from finetooth.labels import Setup
 from finetooth.messages import say
 from finetooth.rules import NotRun, Rule, select_rules
 from finetooth.rules.endings import BRANCHES, Branch, Prediction, predict
 from finetooth.rules.facts import SetupFacts
+from finetooth.rules.merge_facts import MergeFacts
 from finetooth.types import SEVERITIES, Finding, Place, Record, Severity
 from finetooth.workers import in_process, in_processes
 
@@ -45,7 +47,7 @@ class SetupReport:
     model: str
     labels_way: str
     data: str
-    """Which data: `train`, or `eval`."""
+    """Which data: `train`, or `eval`; `merge` for a merge, which has none."""
     num_records: int
     findings: tuple[Finding, ...]
     """The worst first; those that follow from another come after it, with `folded_under`."""
@@ -55,6 +57,8 @@ class SetupReport:
     """Rules that could not be run: code and reason."""
     unchecked: str | None = None
     """Why transformers may load the tokenizer otherwise, where that was not checked."""
+    num_models: int = 1
+    """How many models a merge has."""
 
     @property
     def prediction(self) -> dict[Prediction, float]:
@@ -186,12 +190,13 @@ def report_of(facts: Sequence[SetupFacts], totals: Sequence[Counts], rules: Sequ
 
 def _part(facts: SetupFacts, counts: Counts, rules: Sequence[Rule]) -> SetupReport:
     by_code = {rule.code: rule for rule in rules}
+    names = facts.setup.model, facts.way
     findings = [
-        _finding(facts, by_code[code], group, counts.num_records) for (code, _, _), group in counts.groups.items()
+        _finding(names, by_code[code], group, counts.num_records) for (code, _, _), group in counts.groups.items()
     ]
     not_run = dict(counts.not_run)
     for rule in rules:
-        if rule.scope == "record":
+        if rule.scope in ("record", "merge"):
             continue
         if rule.scope == "set-up":
             hits = rule.run(facts)
@@ -207,7 +212,7 @@ def _part(facts: SetupFacts, counts: Counts, rules: Sequence[Rule]) -> SetupRepo
                 place = Place(record=-1, where=hit.where or facts.tokenizer.name)
                 group.places += hit.values.get("places") or [place]
                 group.views += hit.values.get("views") or []
-                findings.append(_finding(facts, rule, group, counts.num_records if "count" in hit.values else 1))
+                findings.append(_finding(names, rule, group, counts.num_records if "count" in hit.values else 1))
     return SetupReport(
         model=facts.setup.model,
         labels_way=facts.way,
@@ -220,7 +225,36 @@ def _part(facts: SetupFacts, counts: Counts, rules: Sequence[Rule]) -> SetupRepo
     )
 
 
-def _finding(facts: SetupFacts, rule: Rule, group: Group, total: int) -> Finding:
+def check_merge(facts: MergeFacts, rules: Sequence[Rule]) -> SetupReport:
+    """Run the rules about merges over one; no data and no labels take part."""
+    findings: list[Finding] = []
+    not_run: set[tuple[str, str]] = set()
+    for rule in rules:
+        if rule.scope != "merge":
+            continue
+        for hit in rule.run(facts):
+            if isinstance(hit, NotRun):
+                not_run.add((rule.code, say(hit.key, **hit.values)))
+                continue
+            group = Group(hit, severity_of(rule, hit), count=1)
+            group.places.append(Place(record=-1, where=hit.where or facts.where))
+            findings.append(_finding((facts.name, MERGE), rule, group, 1))
+    loaded = [one.setup for one in facts.inputs if one.setup is not None]
+    return SetupReport(
+        model=facts.name,
+        labels_way=MERGE,
+        data=MERGE,
+        num_records=0,
+        findings=tuple(_in_order(findings)),
+        endings={},
+        not_run=tuple(sorted(not_run)),
+        unchecked=next((one.tokenizer.unchecked for one in loaded if one.tokenizer.unchecked), None),
+        num_models=len(facts.inputs),
+    )
+
+
+def _finding(names: tuple[str, str], rule: Rule, group: Group, total: int) -> Finding:
+    """Return a finding of a set-up that is named by model and way of making labels."""
     from finetooth.types import Cause
 
     hit = group.hit
@@ -233,8 +267,8 @@ def _finding(facts: SetupFacts, rule: Rule, group: Group, total: int) -> Finding
         code=rule.code,
         name=rule.name,
         severity=group.severity,
-        model=facts.setup.model,
-        labels_way=facts.way,
+        model=names[0],
+        labels_way=names[1],
         count=group.count,
         share=group.count / total if total else 0.0,
         message=say(hit.key, **values),

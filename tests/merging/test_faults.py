@@ -187,18 +187,24 @@ def test_damaged_files_are_refused(fault: str, models: Path, tmp_path: Path) -> 
     assert not (tmp_path / "merged").exists()
 
 
-def test_values_that_are_no_numbers(tmp_path: Path) -> None:
-    family(tmp_path)
+@pytest.mark.parametrize("place", [0, 600], ids=["read by the check", "seen while merging"])
+def test_values_that_are_no_numbers(place: int, tmp_path: Path) -> None:
+    family(tmp_path, vocab=600)  # embeddings of more elements than are read before a merge
     tensors = read_weights(tmp_path / "b")
-    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
+    tensors["model.embed_tokens.weight"].view(-1)[place] = float("nan")
     shutil.rmtree(tmp_path / "b")
-    write_model(tmp_path / "b", tensors)
+    write_model(tmp_path / "b", tensors, vocab=600)
+    expected = (
+        r"MRG004 damaged-weight: .*/b holds(.|\n)*model.embed_tokens.weight(.|\n)*--force"
+        if place == 0
+        else r"model.embed_tokens.weight` holds 1 values(.|\n)*/b(.|\n)*--force"
+    )
     for method in ("linear", "ties", "slerp"):
         names = "b" if method == "slerp" else "abc"
-        with pytest.raises(FinetoothError, match=r"layers.1.mlp.up_proj.weight` holds 1 values(.|\n)*/b(.|\n)*--force"):
+        with pytest.raises(FinetoothError, match=expected):
             finetooth.merge(settings(tmp_path, method, names), tmp_path / f"merged-{method}")
     directory = finetooth.merge(settings(tmp_path, "linear"), tmp_path / "merged-linear", force=True)
-    merged = read_weights(directory)["model.layers.1.mlp.up_proj.weight"]
+    merged = read_weights(directory)["model.embed_tokens.weight"]
     assert int(merged.isnan().sum()) == 1
 
 

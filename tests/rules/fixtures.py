@@ -29,6 +29,8 @@ Each is a YAML file, `tests/rules/<CODE>/bad_<what>.yaml` or `good_<what>.yaml`:
     cause: {LAB001: TOK003}      # the code of a finding's cause
     severity: {LAB001: error}
     not_run: [TOK004]            # rules that say they could not be run
+
+Those of merges have `merge` and `models` instead; tests/rules/merge_fixtures.py says how.
 """
 
 from __future__ import annotations

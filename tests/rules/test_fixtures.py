@@ -8,6 +8,7 @@ import pytest
 
 from finetooth.rules import all_rules
 from tests.rules.fixtures import check_fixture, fixture_paths, load
+from tests.rules.merge_fixtures import check_merge_fixture
 
 FIXTURES = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in fixture_paths()]
 
@@ -15,8 +16,8 @@ FIXTURES = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in
 @pytest.mark.parametrize("path", FIXTURES)
 def test_fixture(path: Path, tmp_path: Path) -> None:
     fixture = load(path)
-    part = check_fixture(fixture, tmp_path)
-    by_code = {finding.code: finding for finding in part.findings}
+    part = (check_merge_fixture if "merge" in fixture else check_fixture)(fixture, tmp_path)
+    by_code = {finding.code: finding for finding in reversed(part.findings)}  # the worst of each
     assert set(by_code) == set(fixture.get("expect", []))
     for code, cause in fixture.get("cause", {}).items():
         causes = {finding.cause.code for finding in part.findings if finding.code == code and finding.cause}

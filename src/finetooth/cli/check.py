@@ -28,6 +28,9 @@ FORMATS = ("text", "json", "github", "sarif", "markdown", "html")
 MACHINE_FORMATS = ("json", "github", "sarif")
 """Formats that other programs read; they stay English."""
 
+_HELP = "finetooth check --help"
+_MERGE_ALONE = "finetooth check --merge merge.yaml"
+
 
 @subcommand(
     "check",
@@ -40,10 +43,11 @@ MACHINE_FORMATS = ("json", "github", "sarif")
         "check.processes",
     ),
 )
-@argument("data", nargs=-1, required=True)
+@argument("data", nargs=-1)
 @option("-m", "--model", "models", multiple=True, metavar="MODEL", help_key="cli_inspect.model")
 @option("--against", multiple=True, choices=tuple(WAYS), help_key="cli_check.against")
 @option("--eval-data", multiple=True, metavar="DATA", help_key="cli_check.eval_data")
+@option("--merge", "merges", multiple=True, metavar="CONFIG", help_key="cli_check.merge")
 @option("--format", "format_name", choices=FORMATS, default="text", help_key="cli_check.format")
 @option("-o", "--output", metavar="FILE", help_key="cli_inspect.output")
 @option("--exit-zero", is_flag=True, help_key="cli_check.exit_zero")
@@ -55,25 +59,35 @@ def command(
     models: tuple[str, ...],
     against: tuple[str, ...],
     eval_data: tuple[str, ...],
+    merges: tuple[str, ...],
     format_name: str,
     output: str | None,
     exit_zero: bool,
     baseline: str | None,
     write_baseline: str | None,
 ) -> int | None:
-    """Check a data set, and say what is wrong and why."""
+    """Check a data set or a merge, and say what is wrong and why."""
     config = invocation.config
-    if not models:
+    if merges:
+        given = next((name for name, value in {"DATA": data, "--model": models, "--against": against,
+                                               "--eval-data": eval_data}.items() if value), None)  # fmt: skip
+        if given is not None:
+            raise ConfigError(say("cli_check.merge_and_data", name=given), where="--merge", help=_MERGE_ALONE)
+    elif not data:
+        raise ConfigError(say("cli.missing_argument", argument="DATA"), where="finetooth check", help=_HELP)
+    elif not models:
         raise ConfigError(say("cli_inspect.no_model"), where="--model", help=say("cli_inspect.no_model_help"))
     if format_name in MACHINE_FORMATS:
         set_language("en")
-    refuse_input(output, (*data, *eval_data))
+    refuse_input(output, (*data, *eval_data, *merges))
     rules = select_rules(config.check.select, config.check.ignore)
-    setups = make_setups(models, list(dict.fromkeys([config.labels.way, *against])), config)
-    if format_name != "text":
-        tell_unchecked(invocation, setups)
-    tell_ignored(invocation, [setup.labels.way for setup in setups])
-    report = _check(invocation, data, eval_data, setups, rules, keep_hashes=bool(baseline or write_baseline))
+    if merges:
+        report = _check_merges(merges, rules)
+    else:
+        report = _check_data(
+            invocation, data, eval_data, models, against, rules,
+            tells=format_name != "text", keep_hashes=bool(baseline or write_baseline),
+        )  # fmt: skip
     if write_baseline is not None:
         write(Path(write_baseline), report)
         invocation.talk(say("cli_check.baseline_written", path=write_baseline))
@@ -82,11 +96,39 @@ def command(
     with stdout_or(output) as file:
         color = invocation.color and file is sys.stdout
         fail_on = "never" if exit_zero or write_baseline is not None else config.check.fail_on
-        for piece in _written(report, format_name, invocation, rules, data, color=color, fail_on=fail_on):
+        for piece in _written(report, format_name, invocation, rules, data or merges, color=color, fail_on=fail_on):
             file.write(piece)
     if output is not None and output != "-":
         invocation.talk(say("cli_inspect.written", path=output))
     return int(fails(report, fail_on))
+
+
+def _check_merges(merges: Sequence[str], rules: Sequence[Rule]) -> Report:
+    """Check merges by their configurations; data takes no part."""
+    from finetooth.merging.checks import check_configuration
+    from finetooth.merging.configuration import load_merges
+
+    parts = [part for path in merges for part in check_configuration(load_merges(Path(path)), shown=path, rules=rules)]
+    return Report(num_records=0, parts=tuple(parts))
+
+
+def _check_data(
+    invocation: Invocation,
+    data: Sequence[str],
+    eval_data: Sequence[str],
+    models: Sequence[str],
+    against: Sequence[str],
+    rules: Sequence[Rule],
+    *,
+    tells: bool,
+    keep_hashes: bool,
+) -> Report:
+    config = invocation.config
+    setups = make_setups(models, list(dict.fromkeys([config.labels.way, *against])), config)
+    if tells:
+        tell_unchecked(invocation, setups)
+    tell_ignored(invocation, [setup.labels.way for setup in setups])
+    return _check(invocation, data, eval_data, setups, rules, keep_hashes=keep_hashes)
 
 
 def _check(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,10 @@ from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.errors import ConfigError
 from finetooth.merging.sweeping.lines import BEST_BY
 from finetooth.messages import say
+
+if TYPE_CHECKING:
+    from finetooth.checking import Report
+    from finetooth.merging.trial import Trial
 
 _YAML = (".yaml", ".yml")
 _UNIT = 1e9
@@ -48,6 +52,7 @@ _UNIT = 1e9
 @option("--resume", is_flag=True, help_key="cli_merge.resume")
 @option("--force", is_flag=True, help_key="cli_merge.force")
 @option("--allow-pickle", is_flag=True, help_key="cli_merge.allow_pickle")
+@option("--no-test", is_flag=True, help_key="cli_merge.no_test")
 def command(
     invocation: Invocation,
     models: tuple[str, ...],
@@ -67,8 +72,9 @@ def command(
     style: tuple[str, ...],
     asked_chars: int | None,
     best_by: str,
+    no_test: bool,
     **flags: Any,
-) -> None:
+) -> int | None:
     """Merge models."""
     is_file = len(models) == 1 and models[0].endswith(_YAML)
     if is_file:
@@ -106,16 +112,25 @@ def command(
             resume=resume,
             pace=Pace(threads=threads),
         )
-        return
+        return None
     shard_bytes = max(int(shard_gb * _UNIT), 1)
     if dry_run:
         for line in _plan(config, shard_bytes, allow_pickle):
             click.echo(line)
-        return
+        return None
+    trials: list[Trial] = []
     start = time.monotonic()
     progress = _Progress(quiet=invocation.quiet)
+
+    def merged(try_out: Callable[[], Trial]) -> None:
+        seconds = time.monotonic() - start
+        progress.clear()
+        invocation.talk(say("cli_merge.done", path=output, seconds=f"{seconds:.1f}"))
+        if not no_test:
+            trials.append(try_out())
+
     with progress:
-        directory = merge(
+        merge(
             config,
             output,
             seed=seed,
@@ -125,9 +140,32 @@ def command(
             pace=Pace(threads=threads),
             shard_bytes=shard_bytes,
             on_progress=progress.update,
+            on_report=lambda report: _tell(invocation, report, force=force),
+            on_merged=merged,
         )
-    seconds = time.monotonic() - start
-    invocation.talk(say("cli_merge.done", path=str(directory), seconds=f"{seconds:.1f}"))
+    return _told(invocation, trials)
+
+
+def _tell(invocation: Invocation, report: Report, *, force: bool) -> None:
+    """Show what the check found, before the merge begins; nothing where it found nothing."""
+    if invocation.quiet or not report.findings:
+        return  # of errors the refusal tells
+    from finetooth.formats import text
+
+    width = shutil.get_terminal_size((100, 24)).columns
+    fail_on = "never" if force else "error"
+    for piece in text.render(report, width=width, color=invocation.color and sys.stderr.isatty(), fail_on=fail_on):
+        sys.stderr.write(piece)
+
+
+def _told(invocation: Invocation, trials: Sequence[Trial]) -> int:
+    """Tell how the merged model fared; returns the exit code."""
+    for trial in trials:
+        for sentence in trial.sentences():
+            invocation.talk(f"  {sentence}")
+        for fault in trial.faults:
+            click.echo(f"{say('formats.severity_error')}: {fault}", err=True)
+    return int(any(trial.faults for trial in trials))
 
 
 def _sweep(
@@ -271,6 +309,10 @@ class _Progress:
             sys.stderr.flush()
 
     def __exit__(self, *exception: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line away."""
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Protocol
 from finetooth.rules.endings import Branch
 from finetooth.types import SEVERITIES, Finding, Severity
 
+MERGE = "merge"
+"""What stands for data and labels in the part of a report that is about a merge."""
+
 
 class SetupReport(Protocol):
     """What was found in one set-up."""
@@ -29,7 +32,7 @@ class SetupReport(Protocol):
 
     @property
     def data(self) -> str:
-        """Which data: `train`, or `eval`."""
+        """Which data: `train`, or `eval`; `merge` for a merge, which has none."""
 
     @property
     def num_records(self) -> int:
@@ -50,6 +53,10 @@ class SetupReport(Protocol):
     @property
     def unchecked(self) -> str | None:
         """Why transformers may load the tokenizer otherwise, where that was not checked."""
+
+    @property
+    def num_models(self) -> int:
+        """How many models a merge has."""
 
 
 class Report(Protocol):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetooth.formats.report import Report, SetupReport, count_severities, fails, is_of_setup
+from finetooth.formats.report import MERGE, Report, SetupReport, count_severities, fails, is_of_setup
 from finetooth.messages import say
 from finetooth.rules.endings import BRANCHES, Branch, do_taught_decide, predict, share_taught
 from finetooth.types import Cause, Finding, Severity
@@ -26,6 +26,8 @@ def severity_word(severity: Severity) -> str:
 
 def heading_details(part: SetupReport) -> list[str]:
     """Return what names a set-up beside its model."""
+    if part.data == MERGE:
+        return [num_models(part.num_models)]
     data = [say("formats.eval_data")] if part.data == "eval" else []
     return [harmless(part.labels_way), *data, num_records(part.num_records)]
 
@@ -33,6 +35,11 @@ def heading_details(part: SetupReport) -> list[str]:
 def num_records(count: int) -> str:
     """Return `202 records`."""
     return say("formats.one_record" if count == 1 else "formats.many_records", count=f"{count:,}")
+
+
+def num_models(count: int) -> str:
+    """Return `a merge of 3 models`."""
+    return say("formats.merge_of_one" if count == 1 else "formats.merge_of", count=count)
 
 
 def share_of(share: float) -> str:
@@ -45,7 +52,7 @@ def share_of(share: float) -> str:
 def extent(finding: Finding, part: SetupReport) -> str:
     """Return in how many records a finding is, or that it is the set-up's."""
     if is_of_setup(finding):
-        return say("formats.in_setup")
+        return say("formats.in_merge" if part.data == MERGE else "formats.in_setup")
     return say(
         "formats.in_records",
         count=f"{finding.count:,}",
@@ -111,8 +118,9 @@ def _plain(value: Any) -> str:
 def conclusion(report: Report) -> str:
     """Return the counts of a report in one sentence; where nothing was found, that."""
     counts = count_severities(report)
-    where = [num_records(report.num_records)]
-    if len(report.parts) > 1:
+    merged = [part.num_models for part in report.parts if part.data == MERGE]
+    where = list(map(num_models, merged)) or [num_records(report.num_records)]
+    if not merged and len(report.parts) > 1:
         where.append(say("formats.many_setups", count=len(report.parts)))
     records = say("formats.comma").join(where)
     if counts:

@@ -13,14 +13,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetooth.checking import Report
 from finetooth.errors import ConfigError, FinetoothError, MergeError
 from finetooth.merging.card import merge_card
+from finetooth.merging.checks import before, refuse
 from finetooth.merging.configuration import MergeConfig, load_merges, parse_merges
 from finetooth.merging.journal import NAME as JOURNAL
 from finetooth.merging.journal import Journal
@@ -29,6 +31,7 @@ from finetooth.merging.output import write_companions
 from finetooth.merging.planning import Models, Plan, make_plan
 from finetooth.merging.references import ModelReference
 from finetooth.merging.shards import INDEX, SHARD_BYTES, Layout, Shards, lay_out
+from finetooth.merging.trial import Trial, after
 from finetooth.merging.vocabulary import Vocabulary, make_vocabulary
 from finetooth.merging.working import Pace, Progress, do_jobs
 from finetooth.messages import say
@@ -59,6 +62,8 @@ def merge(
     pace: Pace | None = None,
     shard_bytes: int = SHARD_BYTES,
     on_progress: Progress | None = None,
+    on_report: Callable[[Report], None] | None = None,
+    on_merged: Callable[[Callable[[], Trial]], None] | None = None,
 ) -> Path:
     """Merge models.
 
@@ -69,23 +74,27 @@ def merge(
         config: A file of mergekit's YAML, or the same as a mapping.
         output: The directory that is made.
         seed: Of methods that draw random numbers.
-        force: Whether a merged model at that place is replaced, an unfinished merge begun anew, and values that are no
-            numbers merged like any other.
+        force: Whether a merged model at that place is replaced, an unfinished merge begun anew, errors of the check
+            passed over, and values that are no numbers merged like any other.
         resume: Whether an unfinished merge goes on.
         allow_pickle: Whether `.bin` files are read, as weights alone.
         pace: Threads and chunks; they change nothing in the result.
         shard_bytes: The most that a weight file holds.
         on_progress: Is told the bytes of weights that are written, and how many there are, for each stage.
+        on_report: Is told what the rules found, before each stage is begun.
+        on_merged: Is given a function that opens the merged model, lets it write, and returns how it fared: that takes
+            the memory of the whole model, which merging does not.
 
     Returns:
         The directory.
 
     Raises:
         ConfigError: Something in the configuration is wrong or not supported.
-        MergeError: The models cannot be merged so.
+        MergeError: The models cannot be merged so; a `ChecksFailed` where rules found errors.
         FinetoothError: The output cannot be written; `resume` goes on where it stopped.
     """
     merges, text = read_config(config)
+    shown = "merge" if isinstance(config, Mapping) else str(config)
     target = Path(os.path.abspath(output))
     work = target.with_name(f".{target.name}.merging")
     _refuse(target, work, force=force, resume=resume)
@@ -102,6 +111,11 @@ def merge(
             place.mkdir(parents=True, exist_ok=True)
             prepared = prepare(one, stages, pickles=work / PICKLES if allow_pickle else None, shard_bytes=shard_bytes)
             opened[name] = prepared.models
+            report = before(one, prepared.models, shown=str(one.name or shown))
+            if on_report is not None:
+                on_report(report)
+            if not force:
+                refuse(report)
             if is_last:
                 configs = {str(other.name): other for other in merges[:-1]} | {name: one}
                 card = merge_card(name, configs, text, opened, seed)
@@ -115,6 +129,9 @@ def merge(
         shutil.rmtree(work / STAGES, ignore_errors=True)
         shutil.rmtree(work / PICKLES, ignore_errors=True)
         _put(work, target)
+    if on_merged is not None:
+        owner = prepared.vocabulary.owner if prepared.vocabulary is not None else prepared.plan.main
+        on_merged(lambda: after(target, prepared.models, owner, prepared.vocabulary, was_scanned=not force))
     return target
 
 
@@ -245,6 +262,10 @@ def _told(work: Path) -> Iterator[None]:
     try:
         yield
     except FinetoothError:
+        if not any(work.rglob(JOURNAL)):
+            shutil.rmtree(
+                work, ignore_errors=True
+            )  # refused before a tensor was merged: there is nothing to go on with
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -2,9 +2,10 @@
 
 rule       how a rule is written: the decorators, `Hit`, `Because`
 facts      what rules ask of a set-up
+merge_facts   what rules ask of a merge
 row        what rules ask of a record
 endings    how a record's answer ends: one branch of a tree for each record
-lab... tok... tpl... dat... seq... run...   a rule each
+lab... tok... tpl... dat... seq... run... mrg...   a rule each
 """
 
 from __future__ import annotations

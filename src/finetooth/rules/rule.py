@@ -19,7 +19,8 @@ What it takes says how often it runs:
 - `@setup_rule`: a function of `SetupFacts`, run once a set-up;
 - `@rule`: a function of `Row`, run for every record;
 - `dataset_rule(...)`: a class with `add(row)`, `merge(other)` and `hits(facts)`: it counts over records, in several
-  processes at once, and judges at the end.
+  processes at once, and judges at the end;
+- `@merge_rule`: a function of `MergeFacts`, run once a merge, before it is begun.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from finetooth.rules.facts import SetupFacts
+from finetooth.rules.merge_facts import MergeFacts
 from finetooth.rules.row import Row
 from finetooth.types import Severity
 
-Scope = Literal["set-up", "record", "data set"]
+Scope = Literal["set-up", "record", "data set", "merge"]
 FixSafety = Literal["safe", "unsafe"]
 
 
@@ -171,3 +173,14 @@ def dataset_rule(
 ) -> Callable[[type[Tally]], Rule]:
     """Make a rule of a class that counts over all records of a set-up; see `Tally`."""
     return _decorator("data set", code, name, severity, fix, never_exceeds)
+
+
+def merge_rule(
+    code: str,
+    name: str,
+    *,
+    severity: Severity,
+    never_exceeds: Severity | None = None,
+) -> Callable[[Callable[[MergeFacts], Iterator[Hit | NotRun]]], Rule]:
+    """Make a rule of a generator that is run once for every merge."""
+    return _decorator("merge", code, name, severity, None, never_exceeds)
