@@ -13,9 +13,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from finetooth.merging.card import merge_card
 from finetooth.merging.configuration import MergeConfig, load_merges, parse_merges
 from finetooth.merging.journal import NAME as JOURNAL
 from finetooth.merging.journal import Journal
-from finetooth.merging.models import OpenModel, open_model
+from finetooth.merging.models import OpenModel, notes, open_model
 from finetooth.merging.output import write_companions
 from finetooth.merging.planning import Models, Plan, make_plan
 from finetooth.merging.references import ModelReference
@@ -59,6 +60,7 @@ def merge(
     pace: Pace | None = None,
     shard_bytes: int = SHARD_BYTES,
     on_progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Path:
     """Merge models.
 
@@ -76,6 +78,8 @@ def merge(
         pace: Threads and chunks; they change nothing in the result.
         shard_bytes: The most that a weight file holds.
         on_progress: Is told the bytes of weights that are written, and how many there are, for each stage.
+        on_note: Is told what is noteworthy about the models, such as an adapter that changes nothing; a warning if not
+            given.
 
     Returns:
         The directory.
@@ -102,6 +106,8 @@ def merge(
             place.mkdir(parents=True, exist_ok=True)
             prepared = prepare(one, stages, pickles=work / PICKLES if allow_pickle else None, shard_bytes=shard_bytes)
             opened[name] = prepared.models
+            for note in notes(prepared.models.values()):
+                on_note(note) if on_note else warnings.warn(note, UserWarning, stacklevel=2)
             if is_last:
                 configs = {str(other.name): other for other in merges[:-1]} | {name: one}
                 card = merge_card(name, configs, text, opened, seed)
@@ -154,7 +160,7 @@ def prepare(
     models: dict[ModelReference, OpenModel] = {}
     for reference in config.references:
         is_stage = reference.path in stages and not Path(reference.path).is_dir()
-        found = ModelReference(str(stages[reference.path]), reference.adapter) if is_stage else reference
+        found = replace(reference, path=str(stages[reference.path])) if is_stage else reference
         try:
             models[reference] = open_model(found, pickles=pickles)
         except ConfigError as error:
