@@ -9,6 +9,8 @@
     finetooth.probe("runs/first", data="train.jsonl")                 # how a model's answers end
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
     finetooth.merge("merge.yaml", "merged")                           # models merged in bounded memory
+    finetooth.combine_adapters(["a", "b"], "both", way="ties", weights=0.5, density=0.5)
+    finetooth.extract_adapter("tuned", "lora", base="base", rank=16)  # a fine-tune's change as a LoRA
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from finetooth.inspection import Inspection, inspect
     from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
+    from finetooth.merging.lora.combining import combine_adapters
+    from finetooth.merging.lora.extracting import Extraction, extract_adapter
     from finetooth.merging.merge import merge
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
@@ -47,6 +51,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "Encoded",
+    "Extraction",
     "Finding",
     "FinetoothError",
     "ForestMixin",
@@ -65,8 +70,10 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "combine_adapters",
     "encode",
     "encode_dataset",
+    "extract_adapter",
     "inspect",
     "load_tokenizer",
     "make_setup",
@@ -85,6 +92,8 @@ _HOMES = {
     "finetooth.inspection": ("Inspection", "inspect"),
     "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
+    "finetooth.merging.lora.combining": ("combine_adapters",),
+    "finetooth.merging.lora.extracting": ("Extraction", "extract_adapter"),
     "finetooth.merging.merge": ("merge",),
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),

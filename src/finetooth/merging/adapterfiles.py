@@ -66,6 +66,11 @@ class AdapterFile:
     """The base's own embeddings and head, which peft stores beside factors of theirs."""
 
     @property
+    def stored_whole(self) -> dict[str, Entry]:
+        """All that is no factor, by the name of the tensor that it stands for."""
+        return {**self.copied, **self.whole}
+
+    @property
     def rank(self) -> int:
         """The largest rank that its config tells of, as peft counts it."""
         return max(int(self.config.get("r", 8)), *map(int, (self.config.get("rank_pattern") or {0: 0}).values()))

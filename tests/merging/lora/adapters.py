@@ -58,7 +58,8 @@ def merged_by_peft(
         merged = model.merge_and_unload()
         directory = adapter.with_name(f"{adapter.name}-by-peft")
         merged.save_pretrained(directory)
-    return load_file(directory / "model.safetensors")
+    found: dict[str, Tensor] = load_file(directory / "model.safetensors")
+    return found
 
 
 def write_gpt2(directory: Path, *, tied: bool = True) -> Path:
