@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from finetooth.cli import adapters
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.errors import ConfigError
 from finetooth.messages import say
@@ -30,6 +31,13 @@ _UNIT = 1e9
 @option("--dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.dtype")
 @option("--out-dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.out_dtype")
 @option("--tokenizer-source", metavar="NAME", help_key="cli_merge.tokenizer_source")
+@option("--adapter", metavar="DIR", help_key="cli_merge.adapter")
+@option("--adapter-scale", type=float, metavar="NUMBER", help_key="cli_merge.adapter_scale")
+@option("--combine", metavar="NAME", help_key="cli_merge.combine")
+@option("--majority-sign", choices=("total", "frequency"), help_key="cli_merge.majority_sign")
+@option("--extract", is_flag=True, help_key="cli_merge.extract")
+@option("--rank", type=int, metavar="NUMBER", help_key="cli_merge.rank")
+@option("--approximate", is_flag=True, help_key="cli_merge.approximate")
 @option("--seed", type=int, default=0, metavar="NUMBER", help_key="cli_merge.seed")
 @option("--shard-gb", type=click.FloatRange(min=0, min_open=True), default=5.0, help_key="cli_merge.shard_gb")
 @option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help_key="cli_merge.threads")
@@ -51,13 +59,23 @@ def command(
     **flags: Any,
 ) -> None:
     """Merge models."""
+    mode = adapters.mode_of({**flags, "resume": resume, "dry_run": dry_run, "allow_pickle": allow_pickle})
+    if mode == "combine":
+        return adapters.combine(invocation, models, output, flags, seed=seed, force=force)
+    if mode == "extract":
+        progress = _Progress(quiet=invocation.quiet)
+        return adapters.extract(invocation, models, output, flags, seed=seed, force=force, progress=progress)
     is_file = len(models) == 1 and models[0].endswith(_YAML)
+    if mode is None:
+        flags = {name: value for name, value in flags.items() if name not in adapters.FLAGS}
     if is_file:
-        given = next((name for name, value in flags.items() if value not in (None, ())), None)
+        given = next((name for name, value in flags.items() if value not in (None, (), False)), None)
         if given is not None:
             flag = "--" + given.replace("_", "-")
             raise ConfigError(say("cli_merge.flag_and_file", flag=flag), where=models[0], help=say("cli_merge.either"))
-    config: Any = models[0] if is_file else configuration(models, **flags)
+    config: Any = (
+        models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
+    )
     from finetooth.merging.merge import merge
     from finetooth.merging.working import Pace
 
@@ -79,6 +97,7 @@ def command(
             pace=Pace(threads=threads),
             shard_bytes=shard_bytes,
             on_progress=progress.update,
+            on_note=invocation.talk,
         )
     seconds = time.monotonic() - start
     invocation.talk(say("cli_merge.done", path=str(directory), seconds=f"{seconds:.1f}"))

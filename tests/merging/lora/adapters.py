@@ -13,7 +13,9 @@ from torch import Tensor
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # it would stand among what commands say
     return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
 
 

@@ -32,7 +32,7 @@ _AT_ONCE = 1 << 20
 """Elements that are compared, or copied, at once."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many elements are done, and how many there are."""
+"""Is told the bytes of the base's weights that are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +141,11 @@ def extract_adapter(
             slots = list(_slots(changes, rank, getattr(torch, dtype)))
             layers = []
             with adapter_weights(directory, slots) as weights:
-                total = sum(opened.entries[name].num_elements for name in changes.linear)
+                total = sum(opened.entries[name].size_bytes for name in changes.linear)
                 done = 0
                 for name in changes.linear:
                     layers.append(_factor(changes, name, rank, exact, seed, weights, files, buffer))
-                    done += opened.entries[name].num_elements
+                    done += opened.entries[name].size_bytes
                     if on_progress is not None:
                         on_progress(done, total)
                 for name in changes.saved:
