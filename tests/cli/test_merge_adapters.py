@@ -65,6 +65,7 @@ def test_an_adapter_is_extracted(here: Finetooth, tmp_path: Path) -> None:
         (["one", "two", "--combine", "cat"], "no weight is given"),
         (["one", "two", "--combine", "cat", "--weight", "1", "--t", "0.5"], "`--t` does not go with `--combine`"),
         (["one", "two", "--combine", "cat", "--weight", "1", "--resume"], "`--resume` does not go with `--combine`"),
+        (["a", "--extract", "--base", "base", "--threads", "2"], "`--threads` does not go with `--extract`"),
         (["one", "--combine", "ties", "--weight", "1", "--density", "1", "--density", "1"], "at one density"),
         (["one", "two", "--combine", "tie", "--weight", "1"], "did you mean `ties`"),
         (["a", "--extract"], "no base to compare with"),

@@ -20,11 +20,20 @@ FLAGS = ("adapter", "adapter_scale", "combine", "majority_sign", "extract", "ran
 
 _DTYPES = ("dtype", "out_dtype")
 _TAKEN = {
-    "adapter": ("adapter", "adapter_scale", "tokenizer_source", *_DTYPES, "resume", "dry_run", "allow_pickle"),
+    "adapter": (
+        "adapter",
+        "adapter_scale",
+        "tokenizer_source",
+        *_DTYPES,
+        "resume",
+        "dry_run",
+        "allow_pickle",
+        "threads",
+    ),
     "combine": ("combine", "majority_sign", "rank", "weight", "density", *_DTYPES),
     "extract": ("extract", "approximate", "rank", "base", *_DTYPES),
 }
-"""What goes with each, beside what goes with all (`--seed`, `--force`, `--shard-gb`, `--threads`)."""
+"""What goes with each, beside what goes with all (`--seed`, `--force`)."""
 
 
 def mode_of(flags: Mapping[str, Any]) -> str | None:

@@ -59,7 +59,8 @@ def command(
     **flags: Any,
 ) -> None:
     """Merge models."""
-    mode = adapters.mode_of({**flags, "resume": resume, "dry_run": dry_run, "allow_pickle": allow_pickle})
+    running = {"resume": resume, "dry_run": dry_run, "allow_pickle": allow_pickle, "threads": threads or None}
+    mode = adapters.mode_of(flags | running)
     if mode == "combine":
         return adapters.combine(invocation, models, output, flags, seed=seed, force=force)
     if mode == "extract":

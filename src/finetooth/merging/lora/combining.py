@@ -260,6 +260,10 @@ def _combine(combination: _Combination, module: str, weights: AdapterWeights, fi
     pairs = [adapter.pairs[module] for adapter in combination.adapters]
     downs = [read_whole(pair.down, files, buffer) for pair in pairs]
     ups = [read_whole(pair.up, files, buffer) for pair in pairs]
+    for adapter, *factors in zip(combination.adapters, downs, ups, strict=True):
+        num_bad = sum(int(one.isfinite().logical_not().count_nonzero()) for one in factors)
+        if num_bad:
+            raise adapter.refused(say("merging.not_finite", name=module, count=num_bad), say("lora.not_finite_help"))
     scales = [adapter.scale(module) for adapter in combination.adapters]
     up, down = _blend(combination, module, ups, downs, scales)
     down_name, up_name = names_of(module, is_embedding=pairs[0].is_embedding)

@@ -19,9 +19,21 @@ Factors = tuple[Tensor, Tensor]
 
 
 def nearest(matrix_RC: Tensor, rank: int) -> Factors:
-    """Return B and A of a rank whose product is nearest to a matrix; the singular values are split between them."""
-    left_RK, values_K, right_KC = torch.linalg.svd(matrix_RC, full_matrices=False)
-    return _split(left_RK, values_K, right_KC, rank)
+    """Return B and A of a rank whose product is nearest to a matrix; the singular values are split between them.
+
+    The directions are eigenvectors of M @ M.T in fp64. Squared values need twice the digits, which fp64 has to spare
+    for a matrix in fp32; in about the time of an SVD in fp32, values that are near each other are parted far better.
+    """
+    if matrix_RC.shape[0] > matrix_RC.shape[1]:
+        down_CK, up_KR = nearest(matrix_RC.T, rank)
+        return up_KR.T, down_CK.T
+    wide_RC = matrix_RC.double()
+    _, vectors_RK = torch.linalg.eigh(wide_RC @ wide_RC.T)
+    basis_RK = vectors_RK.flip(1)[:, :rank]
+    projected_KC = basis_RK.T @ wide_RC  # each row is as long as its singular value
+    roots = torch.linalg.vector_norm(projected_KC, dim=1).sqrt()
+    down_KC = projected_KC / roots.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
+    return (basis_RK * roots).to(matrix_RC.dtype), down_KC.to(matrix_RC.dtype)
 
 
 def sketched(matrix_RC: Tensor, rank: int, seed: int = 0) -> Factors:

@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from finetooth.errors import MergeError
 from finetooth.merging.adapterfiles import PREFIX, WEIGHTS
 from finetooth.merging.headers import DTYPES, Entry
 from finetooth.merging.shards import Shards, lay_out
 from finetooth.merging.sources import Buffer, Files
+from finetooth.messages import say
 
 _AT_ONCE = 1 << 20
 """Elements of a tensor that are copied at once."""
@@ -62,6 +64,9 @@ class AdapterWeights:
 
         A rank below that of the adapter leaves rows of A and columns of B zero: so every module has one rank and one
         scale, and programs that know no `rank_pattern` read it right.
+
+        Raises:
+            MergeError: It holds what is no number, or is beyond what the dtype holds.
         """
         slot = self._slots[name]
         if tuple(tensor.shape) != slot.shape:
@@ -69,6 +74,8 @@ class AdapterWeights:
             padded[: tensor.shape[0], : tensor.shape[1]] = tensor
             tensor = padded
         rounded = tensor.to(slot.dtype)
+        if not torch.isfinite(rounded).all():
+            raise MergeError(say("lora.overflow", name=name), where="--out-dtype", help="--out-dtype float32")
         self._shards.write(name, 0, _bytes(rounded))
         return rounded.to(torch.float32)
 
