@@ -10,6 +10,8 @@
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
     finetooth.merge("merge.yaml", "merged")                           # models merged in bounded memory
     finetooth.compare("runs/first", "runs/second")                    # runs side by side
+    finetooth.combine_adapters(["a", "b"], "both", way="ties", weights=0.5, density=0.5)
+    finetooth.extract_adapter("tuned", "lora", base="base", rank=16)  # a fine-tune's change as a LoRA
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
 
 Everything is imported when it is first asked for: `import finetooth` imports no other library.
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from finetooth.inspection import Inspection, inspect
     from finetooth.integrations.collator import CompletionOnlyCollator
     from finetooth.labels import Setup, make_setup
+    from finetooth.merging.lora.combining import combine_adapters
+    from finetooth.merging.lora.extracting import Extraction, extract_adapter
     from finetooth.merging.merge import merge
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
@@ -51,6 +55,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "Encoded",
+    "Extraction",
     "Finding",
     "FinetoothError",
     "ForestMixin",
@@ -70,9 +75,11 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "combine_adapters",
     "compare",
     "encode",
     "encode_dataset",
+    "extract_adapter",
     "inspect",
     "load_tokenizer",
     "make_setup",
@@ -92,6 +99,8 @@ _HOMES = {
     "finetooth.inspection": ("Inspection", "inspect"),
     "finetooth.integrations.collator": ("CompletionOnlyCollator",),
     "finetooth.labels": ("Setup", "make_setup"),
+    "finetooth.merging.lora.combining": ("combine_adapters",),
+    "finetooth.merging.lora.extracting": ("Extraction", "extract_adapter"),
     "finetooth.merging.merge": ("merge",),
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),

@@ -29,8 +29,8 @@ def merged_with(models: Path, directory: Path, config: Any, weights: dict[str, t
 @pytest.mark.parametrize(
     ("config", "weights", "message"),
     [
-        ({"use_dora": True}, {}, "`use_dora` of the adapter is not supported"),
-        ({"fan_in_fan_out": True}, {}, "fan_in_fan_out"),
+        ({"use_dora": True}, {}, "does not fit the model at `model.layers.0.self_attn.q_proj.lora_magnitude_vector`"),
+        ({"use_bdlora": {"nblocks": 2}}, {}, "`use_bdlora` of the adapter is not supported"),
         ({"bias": "all"}, {}, "bias: all"),
         ({"peft_type": "IA3"}, {}, "peft_type: IA3"),
         ({"some_new_way": 3}, {}, "some_new_way"),

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from finetooth.cli import adapters, sweeps
 from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.errors import ConfigError
+from finetooth.merging.sweeping.axes import points_of
 from finetooth.merging.sweeping.lines import BEST_BY
 from finetooth.messages import say
 
@@ -37,6 +39,13 @@ _UNIT = 1e9
 @option("--dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.dtype")
 @option("--out-dtype", choices=("float32", "float16", "bfloat16"), help_key="cli_merge.out_dtype")
 @option("--tokenizer-source", metavar="NAME", help_key="cli_merge.tokenizer_source")
+@option("--adapter", metavar="DIR", help_key="cli_merge.adapter")
+@option("--adapter-scale", type=float, metavar="NUMBER", help_key="cli_merge.adapter_scale")
+@option("--combine", metavar="NAME", help_key="cli_merge.combine")
+@option("--majority-sign", choices=("total", "frequency"), help_key="cli_merge.majority_sign")
+@option("--extract", is_flag=True, help_key="cli_merge.extract")
+@option("--rank", type=int, metavar="NUMBER", help_key="cli_merge.rank")
+@option("--approximate", is_flag=True, help_key="cli_merge.approximate")
 @option("--seed", type=int, default=0, metavar="NUMBER", help_key="cli_merge.seed")
 @option("--shard-gb", type=click.FloatRange(min=0, min_open=True), default=5.0, help_key="cli_merge.shard_gb")
 @option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help_key="cli_merge.threads")
@@ -76,41 +85,45 @@ def command(
     **flags: Any,
 ) -> int | None:
     """Merge models."""
+    running = {"resume": resume, "dry_run": dry_run, "allow_pickle": allow_pickle, "threads": threads or None}
+    mode = adapters.mode_of(flags | running)
+    if mode == "combine":
+        adapters.combine(invocation, models, output, flags, seed=seed, force=force)
+        return None
+    if mode == "extract":
+        progress = _Progress(quiet=invocation.quiet)
+        adapters.extract(invocation, models, output, flags, seed=seed, force=force, progress=progress)
+        return None
     is_file = len(models) == 1 and models[0].endswith(_YAML)
+    if mode is None:
+        flags = {name: value for name, value in flags.items() if name not in adapters.FLAGS}
     if is_file:
-        given = next((name for name, value in flags.items() if value not in (None, ())), None)
+        given = next((name for name, value in flags.items() if value not in (None, (), False)), None)
         if given is not None:
             flag = "--" + given.replace("_", "-")
             raise ConfigError(say("cli_merge.flag_and_file", flag=flag), where=models[0], help=say("cli_merge.either"))
-    config: Any = models[0] if is_file else configuration(models, **flags)
+    config: Any = (
+        models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
+    )
     from finetooth.merging.merge import merge
     from finetooth.merging.working import Pace
 
     if sweep or candidate:
-        from finetooth.merging.sweeping.measuring import Measures, names_of_data
-
-        if not data:
-            raise ConfigError(say("sweeping.no_data"), where="--data", help="--data held-out.jsonl")
-        measures = Measures(
-            data=names_of_data(data),
-            config=invocation.config,
+        sweeps.sweep(
+            invocation,
+            config,
+            output,
+            points_of(sweep, candidate),
+            data=data,
             num_prompts=prompts,
             max_new_tokens=max_new_tokens,
             style=style,
             asked_chars=asked_chars,
-        )
-        _sweep(
-            config,
-            output,
-            sweep,
-            candidate,
-            measures,
-            invocation,
             best_by=best_by,
             seed=seed,
             force=force,
             resume=resume,
-            pace=Pace(threads=threads),
+            threads=threads,
         )
         return None
     shard_bytes = max(int(shard_gb * _UNIT), 1)
@@ -142,6 +155,7 @@ def command(
             on_progress=progress.update,
             on_report=lambda report: _tell(invocation, report, force=force),
             on_merged=merged,
+            on_note=invocation.talk,
         )
     return _told(invocation, trials)
 
@@ -166,33 +180,6 @@ def _told(invocation: Invocation, trials: Sequence[Trial]) -> int:
         for fault in trial.faults:
             click.echo(f"{say('formats.severity_error')}: {fault}", err=True)
     return int(any(trial.faults for trial in trials))
-
-
-def _sweep(
-    config: Any,
-    output: str,
-    axes: Sequence[str],
-    candidates: Sequence[str],
-    measures: Any,
-    invocation: Invocation,
-    **how: Any,
-) -> None:
-    """Sweep, print the table, and write the page beside the best model."""
-    from finetooth.documents import html, text
-    from finetooth.merging.sweeping.axes import points_of
-    from finetooth.merging.sweeping.pages import document_of
-    from finetooth.merging.sweeping.sweep import sweep
-    from finetooth.writing import whole_file
-
-    found = sweep(config, output, points_of(axes, candidates), measures, tell=invocation.talk, **how)
-    document = document_of(found)
-    page = found.directory / "sweep.html"
-    with whole_file(page) as file:
-        file.writelines(html.render(document))
-    width = shutil.get_terminal_size((100, 24)).columns
-    for piece in text.render(document, width=width, color=invocation.color):
-        click.echo(piece, nl=False)
-    invocation.talk(say("cli_merge.swept", page=str(page)))
 
 
 def configuration(

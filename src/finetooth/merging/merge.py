@@ -13,9 +13,10 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from finetooth.merging.checks import before, refuse
 from finetooth.merging.configuration import MergeConfig, load_merges, parse_merges
 from finetooth.merging.journal import NAME as JOURNAL
 from finetooth.merging.journal import Journal
-from finetooth.merging.models import OpenModel, open_model
+from finetooth.merging.models import OpenModel, notes, open_model
 from finetooth.merging.output import write_companions
 from finetooth.merging.planning import Models, Plan, make_plan
 from finetooth.merging.references import ModelReference
@@ -64,6 +65,7 @@ def merge(
     on_progress: Progress | None = None,
     on_report: Callable[[Report], None] | None = None,
     on_merged: Callable[[Callable[[], Trial]], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Path:
     """Merge models.
 
@@ -84,6 +86,8 @@ def merge(
         on_report: Is told what the rules found, before each stage is begun.
         on_merged: Is given a function that opens the merged model, lets it write, and returns how it fared: that takes
             the memory of the whole model, which merging does not.
+        on_note: Is told what is noteworthy about the models, such as an adapter that changes nothing; a warning if not
+            given.
 
     Returns:
         The directory.
@@ -116,6 +120,8 @@ def merge(
                 on_report(report)
             if not force:
                 refuse(report)
+            for note in notes(prepared.models.values()):
+                on_note(note) if on_note else warnings.warn(note, UserWarning, stacklevel=2)
             if is_last:
                 configs = {str(other.name): other for other in merges[:-1]} | {name: one}
                 card = merge_card(name, configs, text, opened, seed)
@@ -171,7 +177,7 @@ def prepare(
     models: dict[ModelReference, OpenModel] = {}
     for reference in config.references:
         is_stage = reference.path in stages and not Path(reference.path).is_dir()
-        found = ModelReference(str(stages[reference.path]), reference.adapter) if is_stage else reference
+        found = replace(reference, path=str(stages[reference.path])) if is_stage else reference
         try:
             models[reference] = open_model(found, pickles=pickles)
         except ConfigError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class OpenModel:
     @property
     def is_tied(self) -> bool:
         """Whether input and output embeddings are one."""
+        return self.was_tied and not (self.adapter is not None and self.adapter.unties)
+
+    @property
+    def was_tied(self) -> bool:
+        """Whether they are one without the adapter."""
         return bool(self.text_config.get("tie_word_embeddings", self.config.get("tie_word_embeddings"))) or (
             self.head is None
         )
@@ -80,7 +85,9 @@ class OpenModel:
             )
         if self.adapter is not None and name in self.adapter.factors:
             factors = self.adapter.factors[name]
-            return AdaptedTensor(entry, factors.down, factors.up, factors.scale)
+            return AdaptedTensor(
+                entry, factors.down, factors.up, factors.scale, factors.is_transposed, factors.magnitude
+            )
         return FileTensor(entry)
 
     @property
@@ -127,11 +134,34 @@ def open_model(reference: ModelReference, *, pickles: Path | None = None) -> Ope
                     help=say("merging.damaged_help"),
                 )
             entries[name] = entry
-    adapter = open_adapter(reference.adapter, entries) if reference.adapter else None
     entries = {name: entry for name, entry in entries.items() if not name.endswith(BUFFERS)}
-    return OpenModel(
-        reference=reference, directory=directory, config=config, files=files, entries=entries, adapter=adapter
+    model = OpenModel(
+        reference=reference, directory=directory, config=config, files=files, entries=entries, adapter=None
     )
+    return _adapted(model, reference) if reference.adapter else model
+
+
+def _adapted(model: OpenModel, reference: ModelReference) -> OpenModel:
+    """Return a model with its adapter; where that unties head and embeddings, the head begins as the embeddings."""
+    assert reference.adapter is not None
+    head = (model.head or HEADS[0]) if model.was_tied else None
+    embeddings = model.embeddings
+    adapter = open_adapter(reference.adapter, model.entries, scale=reference.scale, head=head, embeddings=embeddings)
+    entries = dict(model.entries)
+    if adapter.unties and head is not None and embeddings is not None:
+        entries[head] = entries[embeddings]
+    return replace(model, entries=entries, adapter=adapter)
+
+
+def notes(models: Iterable[OpenModel]) -> Iterator[str]:
+    """Yield what is noteworthy about the adapters of models; this reads their factors."""
+    for model in models:
+        if model.adapter is None:
+            continue
+        if model.adapter.is_idle:
+            yield say("merging.idle_adapter", adapter=model.reference.adapter)
+        if model.is_tied and model.embeddings in model.adapter.factors:
+            yield say("merging.tied_embeddings", adapter=model.reference.adapter, name=model.embeddings)
 
 
 def _config(directory: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _config(plan: Plan, models: Models, vocabulary: Vocabulary | None) -> dict[s
             for key in _TOKEN_KEYS:
                 if key in other.text_config or key in other.config:
                     text[key] = other.text_config.get(key, other.config.get(key))
-    if not plan.is_tied and plan.main.is_tied:
+    if not plan.is_tied and plan.main.was_tied:
         for part in (config, text):
             if "tie_word_embeddings" in part or part is text:
                 part["tie_word_embeddings"] = False

@@ -7,15 +7,37 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+import torch
 
 from finetooth.merging.headers import NAMES
-from finetooth.merging.planning import Job
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
 """The most that a weight file holds: the default of `save_pretrained` for years, and what other tools expect."""
 _ALIGNMENT = 8
 """Data begins at a multiple of it, as the format asks."""
+
+
+class Stored(Protocol):
+    """A tensor that is to be written."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which it is written."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +67,9 @@ class Layout:
         return json.dumps({"metadata": {"total_size": self.total_bytes}, "weight_map": weight_map}, indent=2) + "\n"
 
 
-def lay_out(jobs: Sequence[Job], shard_bytes: int = SHARD_BYTES) -> Layout:
-    """Give every tensor its place, in order, a new file where the last one is full."""
-    groups: list[list[Job]] = [[]]
+def lay_out(jobs: Sequence[Stored], shard_bytes: int = SHARD_BYTES, *, single: str = SINGLE) -> Layout:
+    """Give every tensor its place, in order, a new file where the last one is full; `single` names the only one."""
+    groups: list[list[Stored]] = [[]]
     filled = 0
     for job in jobs:
         if groups[-1] and filled + job.size_bytes > shard_bytes:
@@ -55,7 +77,7 @@ def lay_out(jobs: Sequence[Job], shard_bytes: int = SHARD_BYTES) -> Layout:
             filled = 0
         groups[-1].append(job)
         filled += job.size_bytes
-    names = [SINGLE] if len(groups) == 1 else list(_names(len(groups)))
+    names = [single] if len(groups) == 1 else list(_names(len(groups)))
     headers, sizes, places = {}, {}, {}
     for file, group in zip(names, groups, strict=True):
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}

@@ -1,7 +1,7 @@
 """`TensorSource`: one tensor of one model, from which any stretch of elements can be had in fp32.
 
     FileTensor      as it stands in a file
-    AdaptedTensor   with an adapter's change added: W + scale * B @ A
+    AdaptedTensor   with an adapter's change added: W + scale * B @ A, and DoRA's lengths of rows
     GatheredTensor  embeddings in the order of another vocabulary
 
 Weights are read by `preadv` into buffers that are used again, never mapped: mapped pages count as resident memory too.
@@ -125,10 +125,14 @@ class AdaptedTensor:
 
     entry: Entry
     down: Entry
-    """A, `[rank, C]`."""
+    """A, `[rank, in]`."""
     up: Entry
-    """B, `[R, rank]`."""
+    """B, `[out, rank]`."""
     scale: float
+    is_transposed: bool = False
+    """Whether the tensor is `[in, out]`, and its change (B @ A).T."""
+    magnitude: Entry | None = None
+    """The length that each row has afterwards, `[out]` (DoRA)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -137,24 +141,47 @@ class AdaptedTensor:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The three places that are read."""
-        return (self.entry, self.down, self.up)
+        """The places that are read."""
+        return (self.entry, self.down, self.up, *((self.magnitude,) if self.magnitude else ()))
 
     def read(self, start: int, into_N: Tensor, buffer: Buffer) -> None:
         """Fill a tensor of fp32 with the elements from `start`."""
-        into_N.copy_(buffer.read(self.entry, start, into_N.numel()))
-        columns, rank = self.entry.shape[1], self.down.shape[0]
+        columns = self.entry.shape[1]
         end = start + into_N.numel()
         first, last = start // columns, -(-end // columns)
-        # copied: the next reading overwrites it
-        down_KC = buffer.read(self.down, 0, self.down.num_elements).to(torch.float32, copy=True).view(rank, columns)
-        up_RK = buffer.read(self.up, first * rank, (last - first) * rank).to(torch.float32).view(-1, rank)
+        here = slice(start - first * columns, end - first * columns)
+        change_RC = self._change(first, last, buffer)
+        if self.magnitude is None:
+            into_N.copy_(buffer.read(self.entry, start, into_N.numel()))
+            into_N.add_(change_RC.flatten()[here])
+            return
+        # A row's length needs the whole row, which may begin before the stretch that is asked for.
+        change_RC.add_(buffer.read(self.entry, first * columns, change_RC.numel()).view_as(change_RC))
+        lengths_R = buffer.read(self.magnitude, first, last - first).to(torch.float32)
+        for row_C, length in zip(change_RC, lengths_R, strict=True):
+            row_C.mul_(length / torch.linalg.vector_norm(row_C))
+        into_N.copy_(change_RC.flatten()[here])
+
+    def _change(self, first: int, last: int, buffer: Buffer) -> Tensor:
+        """Return rows of the change, `[last - first, C]`."""
+        rank = self.down.shape[0]
+        # What is read is copied: the next reading overwrites it.
+        if self.is_transposed:
+            inner = self.down.shape[1]
+            rows_KR = torch.empty((rank, last - first))
+            for index, row_R in enumerate(rows_KR):
+                row_R.copy_(buffer.read(self.down, index * inner + first, last - first))
+            columns_KC = buffer.read(self.up, 0, self.up.num_elements).to(torch.float32, copy=True).view(-1, rank).T
+        else:
+            columns_KC = buffer.read(self.down, 0, self.down.num_elements).to(torch.float32, copy=True).view(rank, -1)
+            rows_RK = buffer.read(self.up, first * rank, (last - first) * rank).to(torch.float32).view(-1, rank)
+            rows_KR = rows_RK.T
         # One rank after the other: a matrix product rounds by how many rows it is given, and bytes must not depend on
         # where a chunk ends.
-        change_RC = torch.zeros((last - first, columns))
-        for down_C, up_R in zip(down_KC, up_RK.T, strict=True):
-            change_RC.add_(up_R[:, None] * down_C[None, :])
-        into_N.add_(change_RC.flatten()[start - first * columns : end - first * columns].mul_(self.scale))
+        change_RC = torch.zeros((last - first, self.entry.shape[1]))
+        for row_R, column_C in zip(rows_KR, columns_KC, strict=True):
+            change_RC.add_(row_R[:, None] * column_C[None, :])
+        return change_RC.mul_(self.scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Adapters that are made: combined from others, or extracted from a fine-tune."""
