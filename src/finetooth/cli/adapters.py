@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from finetooth.cli.help import columns
 from finetooth.cli.options import Invocation
 from finetooth.errors import ConfigError
 from finetooth.messages import say
@@ -140,9 +141,9 @@ def table(extraction: Extraction) -> Iterator[str]:
     """Yield the lines of a table of what each layer keeps, and of what is held whole or not at all."""
     rows = [(one.name, f"{one.share:.2%}", f"{one.error:.2e}") for one in extraction.layers]
     total = (say("cli_merge.total"), f"{extraction.total.share:.2%}", f"{extraction.total.error:.2e}")
-    width = max(len(row[0]) for row in (*rows, total))
+    width = max(columns(row[0]) for row in (*rows, total))
     for name, share, error in (*rows, total):
-        yield say("cli_merge.kept", name=f"{name:<{width}}", share=f"{share:>7}", error=error)
+        yield say("cli_merge.kept", name=name + " " * (width - columns(name)), share=f"{share:>7}", error=error)
     if extraction.saved:
         yield say("cli_merge.saved", count=len(extraction.saved), names=", ".join(extraction.saved))
     if extraction.left:
