@@ -57,6 +57,7 @@ _UNIT = 1e9
 @option("--style", multiple=True, metavar="REGEX", help_key="cli_merge.style")
 @option("--asked-chars", type=click.IntRange(min=1), metavar="N", help_key="cli_merge.asked_chars")
 @option("--best", "best_by", choices=BEST_BY, default="endings", help_key="cli_merge.best")
+@option("--device", choices=("cpu", "cuda"), default="cpu", help_key="cli_merge.device")
 @option("--dry-run", is_flag=True, help_key="cli_merge.dry_run")
 @option("--resume", is_flag=True, help_key="cli_merge.resume")
 @option("--force", is_flag=True, help_key="cli_merge.force")
@@ -69,6 +70,7 @@ def command(
     seed: int,
     shard_gb: float,
     threads: int,
+    device: str,
     dry_run: bool,
     resume: bool,
     force: bool,
@@ -106,8 +108,9 @@ def command(
         models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
     )
     from finetooth.merging.merge import merge
-    from finetooth.merging.working import Pace
+    from finetooth.merging.working import Pace, refuse_device
 
+    refuse_device(device)
     if sweep or candidate:
         sweeps.sweep(
             invocation,
@@ -123,7 +126,7 @@ def command(
             seed=seed,
             force=force,
             resume=resume,
-            threads=threads,
+            pace=Pace(threads=threads, device=device),
         )
         return None
     shard_bytes = max(int(shard_gb * _UNIT), 1)
@@ -150,7 +153,7 @@ def command(
             force=force,
             resume=resume,
             allow_pickle=allow_pickle,
-            pace=Pace(threads=threads),
+            pace=Pace(threads=threads, device=device),
             shard_bytes=shard_bytes,
             on_progress=progress.update,
             on_report=lambda report: _tell(invocation, report, force=force),

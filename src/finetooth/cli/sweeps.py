@@ -31,7 +31,7 @@ def sweep(
     seed: int,
     force: bool,
     resume: bool,
-    threads: int,
+    pace: Any,
 ) -> None:
     """Sweep, and show what came of it.
 
@@ -44,7 +44,6 @@ def sweep(
     from finetooth.merging.sweeping.measuring import Measures, names_of_data
     from finetooth.merging.sweeping.pages import document_of
     from finetooth.merging.sweeping.sweep import sweep
-    from finetooth.merging.working import Pace
     from finetooth.writing import whole_file
 
     measures = Measures(
@@ -64,7 +63,7 @@ def sweep(
         seed=seed,
         force=force,
         resume=resume,
-        pace=Pace(threads=threads),
+        pace=pace,
         tell=invocation.talk,
     )
     document = document_of(found)

@@ -21,15 +21,26 @@ CHUNK = 1 << 18
 class Memory:
     """The buffers of one worker, which grow to the largest chunk that it meets and serve all of its jobs."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, device: str = "cpu") -> None:
         self.buffer = Buffer(files)
-        self._floats = torch.empty(0)
+        self.device = torch.device(device)
+        self._read = torch.empty(0)
+        self._computed = torch.empty(0, device=self.device)
 
     def floats(self, num_rows: int, count: int) -> torch.Tensor:
-        """Return memory for so many rows of numbers."""
-        if self._floats.numel() < num_rows * count:
-            self._floats = torch.empty(num_rows * count)
-        return self._floats[: num_rows * count].view(num_rows, count)
+        """Return memory to read so many rows of numbers into."""
+        if self._read.numel() < num_rows * count:
+            # Pinned memory is copied to a GPU without a detour.
+            self._read = torch.empty(num_rows * count, device="cpu", pin_memory=self.device.type == "cuda")
+        return self._read[: num_rows * count].view(num_rows, count)
+
+    def computed(self, read_RN: torch.Tensor) -> torch.Tensor:
+        """Return the numbers where methods compute: themselves on the CPU, else a copy in memory that is used again."""
+        if self.device.type == "cpu":
+            return read_RN
+        if self._computed.numel() < read_RN.numel():
+            self._computed = torch.empty(read_RN.numel(), device=self.device)
+        return self._computed[: read_RN.numel()].view_as(read_RN).copy_(read_RN)
 
 
 class Stream:
@@ -75,12 +86,13 @@ class Stream:
         for start in range(0, job.num_elements, size):
             count = min(size, job.num_elements - start)
             memory = self.memory.floats(num_models + 2, count)
-            for source, into_N in zip(job.models, memory, strict=False):
-                source.read(start, into_N, self.memory.buffer)
-            base_N = None
-            if base is not None:
-                base_N = memory[num_models]
-                base.read(start, base_N, self.memory.buffer)
+            with torch.device("cpu"):
+                for source, into_N in zip(job.models, memory, strict=False):
+                    source.read(start, into_N, self.memory.buffer)
+                if base is not None:
+                    base.read(start, memory[num_models], self.memory.buffer)
+            memory = self.memory.computed(memory)
+            base_N = None if base is None else memory[num_models]
             if not self.is_checked:
                 self._check(memory[: num_models + (base is not None)])
             yield Chunk(memory[:num_models], base_N, start, memory[num_models + 1])

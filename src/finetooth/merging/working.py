@@ -11,7 +11,7 @@ from threading import Event, Lock
 
 import torch
 
-from finetooth.errors import MergeError
+from finetooth.errors import ConfigError, MergeError
 from finetooth.merging.journal import Journal
 from finetooth.merging.planning import Job
 from finetooth.merging.shards import Shards
@@ -31,6 +31,9 @@ class Pace:
     """0: one for each core that the process may use."""
     chunk: int = CHUNK
     """Elements of a chunk."""
+    device: str = "cpu"
+    """Where methods compute: `cpu`, or `cuda`. Reading and writing stay with the CPU. Sums over many elements are
+    made in another order there, and what depends on them (slerp's angle, say) may differ in its last bits."""
 
     @property
     def num_threads(self) -> int:
@@ -38,6 +41,16 @@ class Pace:
         if self.threads:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ConfigError: It is `cuda`, and torch finds none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(say("merging.no_cuda"), where="--device cuda", help="--device cpu")
 
 
 def do_jobs(
@@ -87,15 +100,17 @@ def do_jobs(
 
     def work() -> None:
         torch.set_num_threads(1)  # of this thread: the cores are shared out by tensors
-        memory = Memory(files)
+        memory = Memory(files, device=pace.device)
         while not stopped.is_set():
             try:
                 job = left.get_nowait()
             except Empty:
                 return
             try:
-                stream = Stream(job, memory, seed=seed, chunk=pace.chunk, allow_nan=allow_nan)
-                _merge(job, stream, shards, tell, stopped, allow_nan=allow_nan)
+                # Whatever memory a method asks for lies where it computes.
+                with torch.device(pace.device):
+                    stream = Stream(job, memory, seed=seed, chunk=pace.chunk, allow_nan=allow_nan)
+                    _merge(job, stream, shards, tell, stopped, allow_nan=allow_nan)
             except BaseException:
                 stopped.set()
                 raise
@@ -135,7 +150,7 @@ def _merge(
                 raise MergeError(say("merging.result_not_finite", name=job.name), help=say("merging.report_help"))
             if job.dtype is torch.float16 and float(merged_N.abs().max()) > largest:
                 raise MergeError(say("merging.overflow", name=job.name), where="out_dtype", help="out_dtype: bfloat16")
-        written = merged_N.to(job.dtype).view(torch.uint8)
+        written = merged_N.to(job.dtype).cpu().view(torch.uint8)
         data = written.numpy().data
         shards.write(job.name, done, data)
         done += len(data)
