@@ -91,7 +91,8 @@ class Stream:
                     source.read(start, into_N, self.memory.buffer)
                 if base is not None:
                     base.read(start, memory[num_models], self.memory.buffer)
-            memory = self.memory.computed(memory)
+            if not job.method.on_cpu:
+                memory = self.memory.computed(memory)
             base_N = None if base is None else memory[num_models]
             if not self.is_checked:
                 self._check(memory[: num_models + (base is not None)])

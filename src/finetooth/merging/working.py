@@ -108,7 +108,7 @@ def do_jobs(
                 return
             try:
                 # Whatever memory a method asks for lies where it computes.
-                with torch.device(pace.device):
+                with torch.device("cpu" if job.method.on_cpu else pace.device):
                     stream = Stream(job, memory, seed=seed, chunk=pace.chunk, allow_nan=allow_nan)
                     _merge(job, stream, shards, tell, stopped, allow_nan=allow_nan)
             except BaseException:

@@ -4,16 +4,14 @@ Floats that are not negative have the order of their bits read as integers. One 
 which finds the bin that holds the k-th largest; a second pass counts the lower sixteen within that bin, which finds the
 value itself. Nothing is sorted, and nothing kept but counts.
 
-Ties: of the values equal to the k-th largest, those that come first in the tensor are kept, so that exactly k are.
-    (Which
-of them a sort keeps is not defined. Differences of two bf16 models are full of ties.)
+Ties: of the values equal to the k-th largest, those that come first in the tensor are kept, so that exactly k are. Which
+of them a sort keeps is not defined, and differences of two bf16 models are full of ties.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,15 +44,14 @@ class Cut:
             nonlocal open_ties, is_open, threshold
             if not is_open:
                 return _shrink(values_N, threshold)
-            array = values_N.numpy()
-            ties = np.flatnonzero(np.abs(array) == self.value)
+            ties = _places_of(values_N, self.value)
             if len(ties) < open_ties:
                 open_ties -= len(ties)
                 return _shrink(values_N, at_or_above)
             first = ties[:open_ties]
-            kept = array[first]
+            kept = values_N[first]
             _shrink(values_N, above)
-            array[first] = kept
+            values_N[first] = kept
             is_open, threshold = False, above
             return values_N
 
@@ -97,15 +94,29 @@ def cuts(stream: Callable[[], Iterator[Tensor]], size: int, nums_kept: Sequence[
     for values_MN in stream():
         for values_N, pairs, counted in zip(values_MN, places, low, strict=True):
             if pairs:
-                upper, lower = bits.upper(values_N).numpy(), values_N.view(torch.int32).numpy()
+                upper_N, lower_N = bits.upper(values_N), values_N.view(torch.int32)
                 for (bin_, _), table in zip(pairs, counted, strict=True):
-                    # numpy finds few among many several times faster than torch does.
-                    table.add(lower[np.flatnonzero(upper == bin_)] & _LOW)
+                    table.add(_few(upper_N, lower_N, bin_))
     found: list[list[Cut]] = []
     for wanted, pairs, counted in zip(nums_kept, places, low, strict=True):
         exact = iter([_cut(bin_, rest, table.all()) for (bin_, rest), table in zip(pairs, counted, strict=True)])
         found.append([ALL if num >= size else next(exact) if num > 0 else NONE for num in wanted])
     return found
+
+
+def _places_of(values_N: Tensor, magnitude: float) -> Tensor:
+    """Return where values of a magnitude stand, the first one first."""
+    if values_N.is_cuda:
+        return (values_N.abs() == magnitude).nonzero().flatten()
+    return torch.from_numpy(np.flatnonzero(np.abs(values_N.numpy()) == magnitude))
+
+
+def _few(upper_N: Tensor, lower_N: Tensor, bin_: int) -> Tensor:
+    """Return the lower sixteen bits of those magnitudes whose upper ones are these."""
+    if upper_N.is_cuda:
+        return lower_N[upper_N == bin_].bitwise_and_(_LOW)
+    # numpy finds few among many several times faster than torch does.
+    return torch.from_numpy(lower_N.numpy()[np.flatnonzero(upper_N.numpy() == bin_)] & _LOW)
 
 
 class _Bits:
@@ -128,10 +139,10 @@ class _Counts:
 
     def __init__(self) -> None:
         self._table = torch.zeros(1 << _SHIFT, dtype=torch.int64)
-        self._waiting: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+        self._waiting: list[Tensor] = []
         self._num_waiting = 0
 
-    def add(self, lower: np.ndarray[Any, np.dtype[np.int32]]) -> None:
+    def add(self, lower: Tensor) -> None:
         """Count some more."""
         self._waiting.append(lower)
         self._num_waiting += len(lower)
@@ -141,8 +152,7 @@ class _Counts:
     def all(self) -> Tensor:
         """Return the table of all that were added."""
         if self._waiting:
-            lower = torch.from_numpy(np.concatenate(self._waiting))
-            self._table += torch.bincount(lower, minlength=len(self._table))
+            self._table += torch.bincount(torch.cat(self._waiting), minlength=len(self._table))
         self._waiting, self._num_waiting = [], 0
         return self._table
 

@@ -41,6 +41,7 @@ def _check(values: Values) -> str | None:
     parameters=(WEIGHT, DENSITY, EPSILON, Parameter(name="normalize", default=True), LAMBDA, RESCALE, INT8_MASK),
     random=True,
     check=_check,
+    on_cpu=True,
 )
 def della(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Drop at random by rank and rescale, and agree on signs as `ties` does.
@@ -64,6 +65,7 @@ def della(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     parameters=(WEIGHT, DENSITY, EPSILON, NORMALIZE, LAMBDA, RESCALE, INT8_MASK),
     random=True,
     check=_check,
+    on_cpu=True,
 )
 def della_linear(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Drop at random by rank and rescale as `della` does, and add up.

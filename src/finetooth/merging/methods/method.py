@@ -68,6 +68,8 @@ class Method:
     """Whether it draws random numbers, from `Stacked.draws`."""
     check: Callable[[Values], str | None]
     """Returns what is wrong with values that are right one by one, `None` where nothing is."""
+    on_cpu: bool = False
+    """Whether it is computed by the CPU whatever device is asked for: it leans on numpy, which knows no other."""
 
     @property
     def documentation(self) -> str:
@@ -91,6 +93,7 @@ def merge_method(
     num_models: tuple[int, int | None] = (1, None),
     random: bool = False,
     check: Callable[[Values], str | None] = lambda values: None,
+    on_cpu: bool = False,
 ) -> Callable[[Function], Function]:
     """Register a function as a method.
 
@@ -101,6 +104,7 @@ def merge_method(
         num_models: The least and the greatest number of models beside the base.
         random: Whether it draws random numbers.
         check: Returns what is wrong with values that are right one by one, `None` where nothing is.
+        on_cpu: Whether it computes on the CPU alone.
     """
 
     def register(function: Function) -> Function:
@@ -113,6 +117,7 @@ def merge_method(
             max_models=num_models[1],
             is_random=random,
             check=check,
+            on_cpu=on_cpu,
         )
         return function
 

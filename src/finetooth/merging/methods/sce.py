@@ -18,7 +18,7 @@ from finetooth.merging.methods.taskvectors import num_elements
 SELECT_TOPK = Parameter(name="select_topk", default=1.0, low=0.0, high=1.0)
 
 
-@merge_method("sce", parameters=(SELECT_TOPK, INT8_MASK))
+@merge_method("sce", parameters=(SELECT_TOPK, INT8_MASK), on_cpu=True)
 def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """Select what varies, weigh by energy, and erase the minority.
 
