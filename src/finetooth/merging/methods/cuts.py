@@ -4,8 +4,8 @@ Floats that are not negative have the order of their bits read as integers. One 
 which finds the bin that holds the k-th largest; a second pass counts the lower sixteen within that bin, which finds the
 value itself. Nothing is sorted, and nothing kept but counts.
 
-Ties: of the values equal to the k-th largest, those that come first in the tensor are kept, so that exactly k are. Which
-of them a sort keeps is not defined, and differences of two bf16 models are full of ties.
+Ties: of the values equal to the k-th largest, those that come first in the tensor are kept, so that exactly k are.
+Which of them a sort keeps is not defined, and differences of two bf16 models are full of ties.
 """
 
 from __future__ import annotations
