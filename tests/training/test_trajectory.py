@@ -31,7 +31,8 @@ from tests.training.toys import (  # noqa: E402
 )
 
 NUM_STEPS = 20
-CLOSE = 1e-5
+CLOSE = 3e-5
+"""Of weights after `NUM_STEPS` in fp32, whose sums are made in another order by every CPU: 0.2e-5 to 1.5e-5 were seen."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 

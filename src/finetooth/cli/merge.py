@@ -56,7 +56,7 @@ _UNIT = 1e9
 @option("--max-new-tokens", type=click.IntRange(min=1), metavar="N", help_key="cli_merge.max_new_tokens")
 @option("--style", multiple=True, metavar="REGEX", help_key="cli_merge.style")
 @option("--asked-chars", type=click.IntRange(min=1), metavar="N", help_key="cli_merge.asked_chars")
-@option("--best", "best_by", choices=BEST_BY, default="endings", help_key="cli_merge.best")
+@option("--best", "best_by", choices=BEST_BY, metavar="HOW", default="endings", help_key="cli_merge.best")
 @option("--device", choices=("cpu", "cuda"), default="cpu", help_key="cli_merge.device")
 @option("--dry-run", is_flag=True, help_key="cli_merge.dry_run")
 @option("--resume", is_flag=True, help_key="cli_merge.resume")

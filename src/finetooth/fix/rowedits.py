@@ -138,7 +138,11 @@ def with_eos(row: Row, config: DataConfig) -> Iterator[Changes]:
 
 def ends_in_one_more(before: Row, after: Row) -> bool:
     """Return whether a row is the same with a learned stop token behind it."""
-    return ending_of(after).branch == "stops" and after.input_ids[: len(before.input_ids)] == before.input_ids
+    # Where generation does not stop at the EOS yet, the list of stop ids is mended next.
+    return (
+        ending_of(after).branch in ("stops", "not-in-stop-set")
+        and after.input_ids[: len(before.input_ids)] == before.input_ids
+    )
 
 
 # Nothing to learn -------------------------------------------------------------------------------------------------
