@@ -32,7 +32,7 @@ from tests.training.toys import (  # noqa: E402
 
 NUM_STEPS = 20
 CLOSE = 3e-5
-"""Of weights after `NUM_STEPS` in fp32, whose sums are made in another order by every CPU: 0.2e-5 to 1.5e-5 were seen."""
+"""Of weights after `NUM_STEPS` in fp32, whose sums every CPU makes in an order of its own: up to 1.5e-5 was seen."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
