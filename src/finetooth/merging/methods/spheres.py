@@ -42,8 +42,7 @@ def products(tensor: Stacked, along: Along = "tensor") -> Tensor:
             for part_MN in (values_MN[:, :whole], values_MN[:, whole:]):
                 if part_MN.shape[1]:
                     blocks_MBK = part_MN.reshape(len(part_MN), -1, min(BLOCK, part_MN.shape[1]))
-                    for block in _pairs(blocks_MBK).unbind(-1):  # in order: fp64 rounds as well
-                        sums = sums + block
+                    sums = _added(sums, _pairs(blocks_MBK))
     assert isinstance(sums, Tensor)
     return sums
 
@@ -115,6 +114,13 @@ def as_floats(weights_M: Tensor) -> Sequence[float]:
 
 def _as_rows(tensor: Stacked, chunk: Chunk) -> Tensor:
     return chunk.deltas_MN.view(tensor.num_models, -1, tensor.shape[-1])
+
+
+def _added(sums_MM: Tensor | float, blocks_MMB: Tensor) -> Tensor:
+    """Return a sum with more added to it one after the other: fp64 rounds as well, and chunks must not show."""
+    if isinstance(sums_MM, Tensor):
+        blocks_MMB = torch.cat([sums_MM[..., None], blocks_MMB], dim=-1)
+    return blocks_MMB.cumsum(-1)[..., -1]
 
 
 def _pairs(values_MBK: Tensor) -> Tensor:
