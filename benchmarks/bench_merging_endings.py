@@ -4,7 +4,7 @@ Fine-tunes the 260K-parameter Llama beside the repository on either half of its 
 linear, slerp and TIES, and prints the loss on each half and how answers end, of parents and children. Then a child
 whose `</s>` is cut into pieces is merged with one that stops: what the check says beforehand, and what came of it.
 
-    python benchmarks/bench_merging_endings.py [--epochs 20]
+    python benchmarks/bench_merging_endings.py [--epochs 80]
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def told(name: str, found: Mapping[str, Any]) -> str:
 def main() -> None:
     """Train, merge, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=80)
     given = parser.parse_args()
     if not MODEL.is_dir():
         print(f"skipped: {SHARED} is absent")
