@@ -64,6 +64,22 @@ def whole_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it.
+
+    Raises:
+        FinetoothError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FinetoothError(
+            say("writing.failed", reason=error.strerror or str(error)),
+            where=str(path),
+            help=say("writing.failed_help"),
+        ) from error
+
+
 def refuse_input(output: str | None, inputs: Iterable[str]) -> None:
     """Refuse to write over what is read.
 

@@ -18,8 +18,8 @@ from finetooth.documents.naming import without_common_folders
 from finetooth.formats.wording import num_records, severity_word, share_of
 from finetooth.merging.sweeping.pages import blocks_of as sweep_blocks
 from finetooth.messages import say
+from finetooth.probing.report import RATES
 
-_RATES = ("stop", "leak", "runaway", "passed_over", "echo", "repetition", "first_oddity")
 _UNTOLD = "—"
 
 
@@ -295,7 +295,7 @@ def _endings(entries: Sequence[Entry]) -> Iterator[Block]:
         _row(say("comparing.measured"), [_measured(entry) for entry in entries]),
         _row(say("comparing.verdict"), [_verdict(entry) for entry in entries]),
     ]
-    for name in _RATES:
+    for name in RATES:
         counts = [(entry.probe or {}).get("counts", {}).get(name) for entry in entries]
         if name in ("stop", "leak", "runaway") or any(counts):
             rows.append(_row(say(f"comparing.rate_{name}"), [_rate(entry, name) for entry in entries]))

@@ -13,7 +13,7 @@ from finetooth.demo import DIALOGUES, TOKENIZERS, data_path, tokenizer_path
 from finetooth.demo.story import RESPONSE_TEMPLATE
 from finetooth.errors import FinetoothError
 from finetooth.messages import say
-from finetooth.writing import whole_file
+from finetooth.writing import make_directory, whole_file
 
 EPOCHS = 40
 """Enough for the toy to know the dialogues by heart: its answers can be read, and end as they were taught to."""
@@ -46,16 +46,9 @@ def begin(directory: Path, *, language: str = "ja", epochs: float = EPOCHS) -> P
     recipe = directory / RECIPE
     if directory.exists() and not _is_ours(directory):
         raise FinetoothError(say("cli_demo.not_ours"), where=str(directory), help="finetooth demo -o other-directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, RUNS):
-            shutil.rmtree(directory / name, ignore_errors=True)
-    except OSError as error:
-        raise FinetoothError(
-            say("writing.failed", reason=error.strerror or str(error)),
-            where=str(directory),
-            help=say("writing.failed_help"),
-        ) from error
+    make_directory(directory)
+    for name in (MODEL, RUNS):
+        shutil.rmtree(directory / name, ignore_errors=True)
     with whole_file(recipe) as file:
         file.write(recipe_text(directory, language=language, epochs=epochs))
     make_model(directory / MODEL)

@@ -29,7 +29,7 @@ from finetooth.merging.sweeping.lines import IDENTITY, LINES, MERGED, Sweep, bes
 from finetooth.merging.sweeping.measuring import Measures, measure
 from finetooth.merging.working import Pace
 from finetooth.messages import say
-from finetooth.writing import whole_file
+from finetooth.writing import make_directory, whole_file
 
 _BEST = ".best"
 """Names the candidate that lies in `merged`: written after it, so that a kill between the two is seen."""
@@ -148,14 +148,7 @@ def _begin(directory: Path, identity: Mapping[str, Any], *, force: bool, resume:
                 )
         else:
             shutil.rmtree(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FinetoothError(
-            say("writing.failed", reason=error.strerror or str(error)),
-            where=str(directory),
-            help=say("writing.failed_help"),
-        ) from error
+    make_directory(directory)
     with whole_file(file) as opened:
         json.dump(identity, opened, ensure_ascii=False, indent=2)
 
