@@ -14,11 +14,13 @@ from finetooth.merging.methods.stacked import Chunk
 
 
 class InMemory:
-    def __init__(self, models: Sequence[Tensor], base: Tensor | None, *, chunk: int, seed: int) -> None:
+    def __init__(
+        self, models: Sequence[Tensor], base: Tensor | None, *, chunk: int, seed: int, has_room: bool = True
+    ) -> None:
         self.name, self.shape, self.num_models = "tensor", tuple(models[0].shape), len(models)
         self.models_MN = torch.stack([model.flatten() for model in models])
         self.base_N = None if base is None else base.flatten()
-        self.chunk, self.seed = chunk, seed
+        self.chunk, self.seed, self.has_room = chunk, seed, has_room
 
     def chunks(self) -> Iterator[Chunk]:
         return self._stretches(self.chunk)
@@ -29,6 +31,9 @@ class InMemory:
 
     def draws(self, model_index: int) -> Draws:
         return Draws.of(self.seed, self.name, model_index)
+
+    def room(self, num_rows: int) -> Tensor | None:
+        return torch.full((num_rows, self.models_MN.shape[1]), torch.nan) if self.has_room else None
 
     def _stretches(self, size: int) -> Iterator[Chunk]:
         for start in range(0, self.models_MN.shape[1], size):
@@ -44,6 +49,7 @@ def run(
     *,
     chunk: int = 1 << 16,
     seed: int = 0,
+    has_room: bool = True,
     **values: Any,
 ) -> Tensor:
     """Merge one tensor of several models by a method; values per model are lists, or a number for all."""
@@ -56,9 +62,8 @@ def run(
         for one in method.parameters
     }
     assert not values, f"{name} has no {list(values)}"
-    merged = torch.cat(
-        [part.clone() for part in method.function(InMemory(stack, base, chunk=chunk, seed=seed), filled)]
-    )
+    stacked = InMemory(stack, base, chunk=chunk, seed=seed, has_room=has_room)
+    merged = torch.cat([part.clone() for part in method.function(stacked, filled)])
     return merged.view(models[0].shape)
 
 

@@ -1,7 +1,8 @@
-"""Random numbers by counting: even, independent, and the same wherever one begins."""
+"""Random numbers with a place: even, independent, and the same wherever one begins."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from finetooth.merging.methods.draws import HALF, Draws
@@ -16,6 +17,14 @@ def test_numbers_do_not_depend_on_where_one_begins() -> None:
     assert torch.equal(whole[1234:4321], draws.integers(1234, 4321 - 1234))
     far = draws.integers((1 << 32) - 10, 10).clone()
     assert not torch.equal(far, draws.integers((1 << 33) - 10, 10))
+
+
+@pytest.mark.parametrize("density", [0.003, 0.5, 0.997])
+def test_what_is_kept_does_not_depend_on_where_one_begins(density: float) -> None:
+    whole = Draws.of(1, "tensor", 0).keep(torch.ones(5000), 0, density)
+    again = Draws.of(1, "tensor", 0)
+    for start, end in ((1234, 4321), (0, 1), (1, 7), (4990, 5000)):
+        assert torch.equal(whole[start:end], again.keep(torch.ones(end - start), start, density))
 
 
 def test_numbers_are_even() -> None:

@@ -300,3 +300,11 @@ def test_models_that_are_the_base() -> None:
         values: dict[str, Any] = {"weight": 1.0} if METHODS[name].parameter("weight") else {}
         values |= {"density": 0.5} if METHODS[name].parameter("density") else {}
         assert torch.equal(run(name, [base, base.clone()], base, **values), base), name
+
+
+@few
+@given(seed=SEEDS, shape=SHAPES, chunk=st.sampled_from([4096, 1 << 13, 1 << 16]))
+def test_what_is_kept_between_passes_changes_nothing(seed: int, shape: tuple[int, ...], chunk: int) -> None:
+    base, *models = tensors(seed, shape)
+    kept = run("model_stock", models, base, chunk=chunk)
+    assert torch.equal(kept, run("model_stock", models, base, chunk=1 << 16, has_room=False))

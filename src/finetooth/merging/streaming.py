@@ -17,6 +17,10 @@ from finetooth.messages import say
 CHUNK = 1 << 18
 """Elements of a chunk: several models of them fit into the cache of a core. A whole number of `BLOCK`s."""
 
+ROOM = 24 << 20
+"""Numbers that a worker keeps from one pass over a tensor to the next, 96 MiB: enough for two rows of a matrix of
+2,048 by 5,632."""
+
 
 class Memory:
     """The buffers of one worker, which grow to the largest chunk that it meets and serve all of its jobs."""
@@ -26,6 +30,7 @@ class Memory:
         self.device = torch.device(device)
         self._read = torch.empty(0)
         self._computed = torch.empty(0, device=self.device)
+        self._room = torch.empty(0, device=self.device)
 
     def floats(self, num_rows: int, count: int) -> torch.Tensor:
         """Return memory to read so many rows of numbers into."""
@@ -41,6 +46,13 @@ class Memory:
         if self._computed.numel() < read_RN.numel():
             self._computed = torch.empty(read_RN.numel(), device=self.device)
         return self._computed[: read_RN.numel()].view_as(read_RN).copy_(read_RN)
+
+    def room(self, num_rows: int, count: int) -> torch.Tensor:
+        """Return memory where methods compute, to keep rows of numbers in."""
+        if self._room.numel() < num_rows * count:
+            self._room = torch.empty(0)  # let go of before more is asked for
+            self._room = torch.empty(num_rows * count, device=self.device)
+        return self._room[: num_rows * count].view(num_rows, count)
 
 
 class Stream:
@@ -69,6 +81,11 @@ class Stream:
     def draws(self, model_index: int) -> Draws:
         """Return the random numbers of a model."""
         return Draws.of(self.seed, self.name, model_index)
+
+    def room(self, num_rows: int) -> torch.Tensor | None:
+        """Return memory for rows of the tensor's size, where they are not too large."""
+        count = self.job.num_elements
+        return self.memory.room(num_rows, count) if num_rows * count <= ROOM else None
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the tensor in chunks."""

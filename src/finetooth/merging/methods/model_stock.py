@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from finetooth.merging.methods.method import Parameter, Values, merge_method
-from finetooth.merging.methods.spheres import Along, blend_along, products
-from finetooth.merging.methods.stacked import Stacked
+from finetooth.merging.methods.spheres import blend_along, products
+from finetooth.merging.methods.stacked import Chunk, Stacked, weighted_sum
 
 FILTER_WISE = Parameter(name="filter_wise", default=False)
 
@@ -25,15 +26,33 @@ def model_stock(tensor: Stacked, values: Values) -> Iterator[Tensor]:
 
     Jang et al., "Model stock: all we need is just a few fine-tuned models", 2024 (arXiv:2403.19522).
     """
-    along: Along = "row" if values["filter_wise"] and len(tensor.shape) > 1 else "tensor"
-    share = _share(products(tensor, along)) / tensor.num_models
-    if along == "tensor":
-        for chunk in tensor.chunks():
-            yield chunk.blend_deltas([1.0] * tensor.num_models, float(share))
-    else:
+    if values["filter_wise"] and len(tensor.shape) > 1:
+        share = _share(products(tensor, "row")) / tensor.num_models
         weights = share.expand(tensor.num_models, -1)
         for chunk in tensor.rows():
-            yield blend_along(tensor, chunk, weights, along)
+            yield blend_along(tensor, chunk, weights, "row")
+    elif (room_2N := tensor.room(2)) is not None:
+        yield from _in_one_pass(tensor, *room_2N)
+    else:
+        factor = float(_share(products(tensor)) / tensor.num_models)
+        for chunk in tensor.chunks():
+            yield chunk.blend_deltas([1.0] * tensor.num_models, factor)
+
+
+def _in_one_pass(tensor: Stacked, sum_N: Tensor, base_N: Tensor) -> Iterator[Tensor]:
+    """Keep the sum of the task vectors and the base, which is all that the second pass is about."""
+    ends: list[int] = []
+
+    def keep(chunk: Chunk) -> None:
+        here = slice(chunk.start, chunk.start + chunk.models_MN.shape[1])
+        sum_N[here].copy_(weighted_sum(chunk.deltas_MN, [1.0] * tensor.num_models, chunk.scratch_N))
+        assert chunk.base_N is not None, "the method asks for a base"
+        base_N[here].copy_(chunk.base_N)
+        ends.append(here.stop)
+
+    factor = float(_share(products(tensor, afterwards=keep)) / tensor.num_models)
+    for start, end in pairwise([0, *ends]):
+        yield sum_N[start:end].mul_(factor).add_(base_N[start:end])
 
 
 def _share(found: Tensor) -> Tensor:

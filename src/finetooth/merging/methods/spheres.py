@@ -7,7 +7,7 @@ tensor finds the products, some arithmetic in fp64 the weights, and a second pas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -22,8 +22,13 @@ ROW_BLOCK = 16
 """Rows of which columns are summed in fp32 before fp64 takes over."""
 
 
-def products(tensor: Stacked, along: Along = "tensor") -> Tensor:
+def products(tensor: Stacked, along: Along = "tensor", *, afterwards: Callable[[Chunk], None] | None = None) -> Tensor:
     """Return the products of all pairs of models, of their task vectors where there is a base.
+
+    Args:
+        tensor: The tensor.
+        along: What is a vector.
+        afterwards: Along a whole tensor, is handed each chunk when its products are known, and may write into it.
 
     Returns:
         `[M, M]` in fp64, `[M, M, R]` for rows, `[M, M, C]` for columns.
@@ -43,6 +48,8 @@ def products(tensor: Stacked, along: Along = "tensor") -> Tensor:
                 if part_MN.shape[1]:
                     blocks_MBK = part_MN.reshape(len(part_MN), -1, min(BLOCK, part_MN.shape[1]))
                     sums = _added(sums, _pairs(blocks_MBK))
+            if afterwards is not None:
+                afterwards(chunk)
     assert isinstance(sums, Tensor)
     return sums
 
@@ -125,9 +132,5 @@ def _added(sums_MM: Tensor | float, blocks_MMB: Tensor) -> Tensor:
 
 def _pairs(values_MBK: Tensor) -> Tensor:
     """Return the products of all pairs, summed over the last dimension: `[M, M, B]` in fp64."""
-    num_models = values_MBK.shape[0]
-    found = torch.empty((num_models, num_models, values_MBK.shape[1]), dtype=torch.float64)
-    for i in range(num_models):
-        for j in range(i + 1):
-            found[i, j] = found[j, i] = (values_MBK[i] * values_MBK[j]).sum(-1)
-    return found
+    # A product of small matrices for each stretch reads the models once, where pairs one by one read them M times.
+    return torch.bmm(values_MBK.transpose(0, 1), values_MBK.permute(1, 2, 0)).permute(1, 2, 0).to(torch.float64)

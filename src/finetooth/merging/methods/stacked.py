@@ -44,6 +44,13 @@ class Stacked(Protocol):
     def draws(self, model_index: int) -> Draws:
         """Return the random numbers of a model, one for each element of the tensor."""
 
+    def room(self, num_rows: int) -> Tensor | None:
+        """Return memory to keep so many rows of the tensor's numbers in from one pass to the next, as fp32.
+
+        It holds whatever stood in it. `None` where that would be more than a merge may hold: another pass over the
+        files costs time alone.
+        """
+
 
 @dataclass(slots=False)
 class Chunk:
