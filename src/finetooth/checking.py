@@ -18,7 +18,7 @@ from finetooth.counting import PLACES, Checker, Counts, Group, OnBroken, severit
 from finetooth.formats.report import MERGE
 from finetooth.inspection import open_any, setups_for
 from finetooth.labels import Setup
-from finetooth.messages import say
+from finetooth.messages import LANGUAGES, say, speaking
 from finetooth.rules import NotRun, Rule, select_rules
 from finetooth.rules.endings import BRANCHES, Branch, Prediction, predict
 from finetooth.rules.facts import SetupFacts
@@ -346,16 +346,30 @@ def check(
     return Report(num_records=num_records, parts=tuple(parts))
 
 
-def findings_json(report: Report) -> dict[str, Any]:
-    """Return what a check found as plain JSON: the lines of `check --format json`, and how answers end."""
+def findings_json(report: Callable[[], Report]) -> dict[str, Any]:
+    """Return what a check found as plain JSON: the lines of `check --format json`, and how answers end.
+
+    Each finding has under `said` its sentences in the other languages, by language: who reads them later may speak one.
+
+    Args:
+        report: Gives the report in the language in force.
+    """
     from finetooth.formats import jsonlines
 
-    train = next(part for part in report.parts if part.data == "train")
-    lines = "".join(jsonlines.render(report)).splitlines()
+    with speaking("en"):
+        english = report()
+    lines = [json.loads(line) for line in "".join(jsonlines.render(english)).splitlines()]
+    for language in (one for one in LANGUAGES if one != "en"):
+        with speaking(language):
+            others = [json.loads(line) for line in "".join(jsonlines.render(report())).splitlines()]
+        for line, other in zip(lines, others, strict=True):
+            cause = None if other["cause"] is None else other["cause"]["text"]
+            line.setdefault("said", {})[language] = {"message": other["message"], "cause": cause}
+    train = next(part for part in english.parts if part.data == "train")
     return {
         "num_records": train.num_records,
         "endings": dict(train.endings),
         "prediction": dict(train.prediction),
-        "findings": [json.loads(line) for line in lines],
+        "findings": lines,
         "not_run": [{"code": code, "reason": reason} for code, reason in train.not_run],
     }

@@ -99,6 +99,9 @@ def test_the_directory_of_a_run(tmp_path: Path) -> None:
     assert [line["step"] for line in samples] == [3, 6]
     assert samples[0]["prompt"].endswith("[/INST]")
     assert set(samples[0]) == {"step", "record", "where", "prompt", "text", "ids", "stopped"}
+    computed = run.read_json("env.json")["loss"]
+    assert computed.pop("max_tokens") > 0
+    assert computed == {"function": "finetooth.loss.observed_loss", "label_smoothing": 0.0, "packing": "forest"}
 
 
 def test_the_model_can_be_loaded_and_says_where_it_is_from(tmp_path: Path) -> None:
@@ -179,6 +182,10 @@ def test_any_way_of_labels_is_trained_on(way: str, tmp_path: Path) -> None:
     assert line["p_eos_end"] is not None
     findings = run.read_json("findings.json")
     assert (findings["endings"].get("stops", 0) == 20) == learned
+    for finding in findings["findings"]:
+        said = finding["said"]["ja"]
+        assert said["message"] != finding["message"]
+        assert (said["cause"] is None) == (finding["cause"] is None)
 
 
 def test_the_check_stops_what_would_not_learn_to_stop(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class Entry:
     """The lines of samples.jsonl, of the last step."""
     examples: Sequence[Example] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    loss: Mapping[str, Any] | None = None
+    """What computed the loss, as env.json tells it."""
     fingerprint: Mapping[str, Any] | None = None
     sweep: Sweep | None = None
     """What was measured when the parameters of a merge were tried."""

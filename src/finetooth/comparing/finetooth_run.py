@@ -71,6 +71,7 @@ def read_run(directory: Path, name: str) -> Entry:
         samples=[line for line in samples if line.get("step", 0) == last],
         examples=_examples(files),
         versions=versions,
+        loss=(environment or {}).get("loss"),
         fingerprint=fingerprint,
         remarks=files.remarks,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from finetooth.checking import check_records, findings_json
+from finetooth.checking import count_records, findings_json
 from finetooth.comparing.entry import Data, Entry
 from finetooth.comparing.finetooth_run import read_run
 from finetooth.comparing.merged_model import is_merge, read_merge
@@ -17,7 +17,7 @@ from finetooth.errors import ConfigError, DataError, FinetoothError
 from finetooth.examples import examples_of
 from finetooth.inspection import open_records
 from finetooth.labels import Setup, make_setup
-from finetooth.messages import say, speaking
+from finetooth.messages import say
 from finetooth.rules import select_rules
 from finetooth.runs import MODEL, RECIPE
 from finetooth.training.preparing import data_hash
@@ -81,8 +81,7 @@ def with_labels(entry: Entry, sources: Sequence[str], config: Config) -> Entry:
         setup = _setup_beside(entry, config)
         examples = list(examples_of(setup, open_records(list(sources), config.data)))
         rules = select_rules(config.check.select, config.check.ignore)
-        with speaking("en"):
-            findings = findings_json(check_records(open_records(list(sources), config.data), [setup], rules))
+        findings = findings_json(count_records(open_records(list(sources), config.data), [setup], rules).report)
     except FinetoothError as error:
         return replace(entry, remarks=[*entry.remarks, say("comparing.no_labels", reason=error.what)])
     return replace(

@@ -22,7 +22,7 @@ from finetooth.environment import environment
 from finetooth.errors import ConfigError, FinetoothError, TrainingError
 from finetooth.examples import examples_of
 from finetooth.inspection import open_records
-from finetooth.messages import say, speaking
+from finetooth.messages import say
 from finetooth.probing.probe import probe_model
 from finetooth.probing.prompts import Prompt, prompts_of_data
 from finetooth.runs import ENVIRONMENT, EXAMPLES, FINDINGS, FINGERPRINT, METRICS, MODEL, PROBE, RECIPE, Run
@@ -139,7 +139,7 @@ def train_run(
     for name in (name for name, value in noisy.items() if value and trainer.way == "forest"):
         tell(say("training.shared_noise", name=name))
     with run.hold() if is_main_process() else nullcontext():
-        checkpoint = _begin(prepared, run, checked, resume=resume, tell=tell)
+        checkpoint = _begin(trainer, prepared, run, checked, resume=resume, tell=tell)
         if not prepared.rows.num_supervised():
             tell(say("training.nothing_supervised"))
         tell(say("training.loss_path", device="GPU" if on_gpu(config) else "CPU"))
@@ -184,7 +184,9 @@ def _ignore(error: FinetoothError) -> None:
     """Pass over a row that is broken: it was told of when the rows were read."""
 
 
-def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: bool, tell: Tell) -> Path | None:
+def _begin(
+    trainer: Any, prepared: Prepared, run: Run, checked: Checked | None, *, resume: bool, tell: Tell
+) -> Path | None:
     """Write what is known of a run; returns the checkpoint to go on from."""
     checkpoints = list(run.checkpoints().items()) if resume else []
     step = checkpoints[-1][0] if checkpoints else 0
@@ -193,15 +195,20 @@ def _begin(prepared: Prepared, run: Run, checked: Checked | None, *, resume: boo
             tell(say("training.resumes", step=step) if step else say("training.no_checkpoint"))
         run.forget_after(step if checkpoints else -1)
         run.write_text(RECIPE, prepared.recipe.to_yaml())
-        run.write_json(ENVIRONMENT, environment(prepared.recipe.resolved.file))
+        computed = {
+            "function": "finetooth.loss.observed_loss",
+            "label_smoothing": prepared.config.train.label_smoothing,
+            "packing": trainer.way,
+            "max_tokens": trainer.max_tokens,
+        }
+        run.write_json(ENVIRONMENT, environment(prepared.recipe.resolved.file) | {"loss": computed})
         run.write_json(FINGERPRINT, prepared.fingerprint.to_json() | {"data_hash": prepared.data_hash})
         records = open_records(list(prepared.config.data.train), prepared.config.data, _ignore)
         examples = examples_of(prepared.setup, records)
         # Escaped: a text may hold a lone surrogate, which UTF-8 refuses.
         run.write_text(EXAMPLES, "".join(json.dumps(one.to_json()) + "\n" for one in examples))
         if checked is not None:
-            with speaking("en"):
-                run.write_json(FINDINGS, findings_json(checked.report()))
+            run.write_json(FINDINGS, findings_json(checked.report))
     return checkpoints[-1][1] if checkpoints else None
 
 
