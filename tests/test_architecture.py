@@ -48,6 +48,7 @@ IN_FUNCTIONS_ONLY = {
     "rich": set[str](),
     "pydantic": set[str](),
     "matplotlib": set[str](),
+    "markdown_it": set[str](),
 }
 """Packages that take long to import, and the modules that may do so at their top."""
 

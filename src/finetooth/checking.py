@@ -89,6 +89,11 @@ class Report:
         if bad:
             raise FindingsError(bad)
 
+    def _repr_html_(self) -> str:
+        from finetooth.formats.html import fragment
+
+        return fragment(self)
+
     def worst(self) -> Severity | None:
         """Return the worst severity found; `None` where nothing was."""
         severities = [finding.severity for finding in self.findings]

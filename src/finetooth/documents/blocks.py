@@ -7,20 +7,25 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from finetooth.charts import Chart
+from finetooth.documents.formula import Term
+from finetooth.documents.prose import Prose
 from finetooth.types import InspectedRecord
 
 Line = Sequence[tuple[str, str]]
 """Stretches of text with a style: one of `STYLES`."""
 
-STYLES = ("", "quiet", "heading", "good", "bad", "differs", "meant")
-"""What a stretch may be; `finetooth.view.paint` paints them on terminals."""
+STYLES = ("", "quiet", "heading", "strong", "good", "bad", "differs", "meant")
+"""What a stretch may be; `finetooth.view.paint` paints them on terminals.
+
+`strong`, `heading`, `differs`, `meant` and `bad` are bold wherever that can be written; the last three are coloured.
+"""
 
 Tone = Literal["plain", "quiet", "warning", "good"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """A heading; `level` 2 begins a section."""
+    """A heading; `level` 2 begins a section, which `Contents` links to."""
 
     text: str
     level: int = 2
@@ -84,7 +89,46 @@ class Code:
     lines: Sequence[str]
 
 
-Block = Heading | Paragraph | Table | Figure | Tokens | Code
+@dataclass(frozen=True, slots=True, kw_only=True)
+class List:
+    """Lines with bullets."""
+
+    items: Sequence[Line]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The headings of level 2 of the document that it stands in, each a link to its section."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """A formula on a line of its own; `finetooth.documents.formula` builds it."""
+
+    term: Term
+    number: int | None = None
+    """What it is referred to by, in round brackets beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A work that is referred to."""
+
+    text: str
+    url: str | None = None
+    """Its address; a link where it is one of http or https, else text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """Works that are referred to, numbered."""
+
+    items: Sequence[Reference]
+    first: int = 1
+    """The number of the first of them."""
+
+
+Block = Heading | Paragraph | Table | Figure | Tokens | Code | List | Contents | Formula | References | Prose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

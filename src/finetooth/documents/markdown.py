@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from finetooth.documents.blocks import Block, Code, Document, Figure, Heading, Line, Paragraph, Table, Tokens
+from finetooth.documents.blocks import (
+    Block,
+    Code,
+    Contents,
+    Document,
+    Figure,
+    Formula,
+    Heading,
+    Line,
+    List,
+    Paragraph,
+    References,
+    Table,
+    Tokens,
+)
+from finetooth.documents.prose import Prose
+from finetooth.documents.prose import markdown as prose
+from finetooth.documents.sections import anchors, has_contents, sections
 from finetooth.formats.markdown import block as code_block
 from finetooth.formats.markdown import escape
 from finetooth.messages import say
@@ -22,13 +39,16 @@ def render(document: Document, *, picture: Picture | None = None) -> Iterator[st
         picture: Where the pictures of its figures lie; without them each curve is told by its first and last values.
     """
     yield f"# {escape(document.title)}\n"
-    for one in document.blocks:
-        yield from (f"\n{piece}" for piece in _block(one, picture))
+    is_linked = has_contents(document)
+    for one, name in zip(document.blocks, anchors(document.blocks), strict=True):
+        yield from (f"\n{piece}" for piece in _block(one, document, name if is_linked else "", picture))
 
 
-def _block(block: Block, picture: Picture | None) -> Iterator[str]:
+def _block(block: Block, document: Document, name: str, picture: Picture | None) -> Iterator[str]:
     if isinstance(block, Heading):
-        yield f"{'#' * block.level} {escape(block.text)}\n"
+        # GitHub gives the heading the same name; others give it another, or none.
+        named = f'<a id="{name}"></a>' if name else ""
+        yield f"{'#' * block.level} {named}{escape(block.text)}\n"
     elif isinstance(block, Paragraph):
         mark = "> " if block.tone == "warning" else ""
         yield f"{mark}{_line(block.line)}\n"
@@ -38,8 +58,27 @@ def _block(block: Block, picture: Picture | None) -> Iterator[str]:
         yield from _figure(block, picture)
     elif isinstance(block, Code):
         yield code_block(block.lines)
+    elif isinstance(block, List):
+        yield "".join(f"- {_line(item)}\n" for item in block.items)
+    elif isinstance(block, Contents):
+        yield f"<b>{escape(say('documents.contents'))}</b>\n"
+        yield "".join(f"- [{escape(title)}](#{name})\n" for name, title in sections(document))
+    elif isinstance(block, Formula):
+        tag = "" if block.number is None else rf" \tag{{{block.number}}}"
+        yield f"$$\n{block.term.latex}{tag}\n$$\n"
+    elif isinstance(block, References):
+        yield "".join(
+            f"{number}. {_reference(one.text, one.url)}\n" for number, one in enumerate(block.items, block.first)
+        )
+    elif isinstance(block, Prose):
+        yield from prose.render(block.pieces)
     else:
         assert isinstance(block, Tokens), "a block that Markdown does not show"
+
+
+def _reference(text: str, url: str | None) -> str:
+    link = prose.bare_link(url)
+    return escape(f"{text} {url or ''}".strip()) if link is None else f"{escape(text)} {link}"
 
 
 def _line(line: Line) -> str:
@@ -48,7 +87,7 @@ def _line(line: Line) -> str:
 
 def _stretch(text: str, style: str) -> str:
     shown = "<br>".join(escape(part) for part in text.split("\n"))
-    if style in ("heading", "differs", "meant", "bad") and shown.strip():
+    if style in ("heading", "strong", "differs", "meant", "bad") and shown.strip():
         # Bold as HTML: asterisks beside Japanese punctuation are no emphasis to CommonMark.
         return f"<b>{shown}</b>"
     return shown

@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from finetooth.charts.blocks import curve_of_blocks
-from finetooth.documents.blocks import Block, Code, Document, Figure, Heading, Line, Paragraph, Row, Table, Tokens
+from finetooth.documents.blocks import (
+    Block,
+    Code,
+    Contents,
+    Document,
+    Figure,
+    Formula,
+    Heading,
+    Line,
+    List,
+    Paragraph,
+    References,
+    Row,
+    Table,
+    Tokens,
+)
+from finetooth.documents.prose import Prose
+from finetooth.documents.prose import text as prose
+from finetooth.documents.sections import sections
 from finetooth.messages import say
 from finetooth.view.paint import Styled, fold, paint
 from finetooth.view.visible import cells, harmless
@@ -35,7 +53,7 @@ def render(document: Document, *, width: int, color: bool) -> Iterator[str]:
     width = max(width, MIN_WIDTH)
     is_first = True
     for block in document.blocks:
-        lines = list(_block(block, width))
+        lines = list(_block(block, document, width))
         if not lines:
             continue
         if not is_first:
@@ -45,7 +63,7 @@ def render(document: Document, *, width: int, color: bool) -> Iterator[str]:
             yield paint(line, color=color) + "\n"
 
 
-def _block(block: Block, width: int) -> Iterator[Styled]:
+def _block(block: Block, document: Document, width: int) -> Iterator[Styled]:
     if isinstance(block, Heading):
         yield from _heading(block, width)
     elif isinstance(block, Paragraph):
@@ -59,6 +77,20 @@ def _block(block: Block, width: int) -> Iterator[Styled]:
         yield from _figure(block, width)
     elif isinstance(block, Code):
         yield from ([("  ", ""), (harmless(line), "")] for line in block.lines)
+    elif isinstance(block, List):
+        for item in block.items:
+            yield from fold([("• ", "quiet"), *_safe(item)], width=width, indent=2)
+    elif isinstance(block, Contents):
+        yield from fold(_named(say("documents.contents")), width=width)
+        for _, title in sections(document):
+            yield from fold([("• ", "quiet"), (harmless(title), "")], width=width, first_indent=2, indent=4)
+    elif isinstance(block, Formula):
+        number = [] if block.number is None else [(f"  ({block.number})", "quiet")]
+        yield from fold([(block.term.plain, ""), *number], width=width, first_indent=4, indent=6)
+    elif isinstance(block, References):
+        yield from _references(block, width)
+    elif isinstance(block, Prose):
+        yield from prose.render(block.pieces, width=width)
     else:
         assert isinstance(block, Tokens), "a block that no terminal shows"
 
@@ -135,6 +167,13 @@ def _stacked(table: Table, width: int) -> Iterator[Styled]:
         for name, cell in zip(table.head, row.cells, strict=False):
             line = [(f"{harmless(name)}{say('documents.colon')}", "quiet"), *_safe(cell)]
             yield from fold(line, width=width, first_indent=2, indent=4)
+
+
+def _references(references: References, width: int) -> Iterator[Styled]:
+    indent = len(f"[{references.first + len(references.items) - 1}] ")
+    for number, one in enumerate(references.items, references.first):
+        mark = f"[{number}] ".rjust(indent)
+        yield from fold([(mark, "quiet"), *prose.with_address(one.text, one.url)], width=width, indent=indent)
 
 
 def _figure(figure: Figure, width: int) -> Iterator[Styled]:

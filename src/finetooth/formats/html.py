@@ -1,4 +1,4 @@
-"""A report as a page that needs nothing but itself."""
+"""A report as a page that needs nothing but itself, and as a fragment for notebooks."""
 
 from __future__ import annotations
 
@@ -37,15 +37,28 @@ def render(report: Report, *, title: str) -> Iterator[str]:
         report: What was found.
         title: What was checked, such as the name of a file.
     """
-    style = _resource("finetooth.view", "view.css") + _resource("finetooth.formats", "report.css")
     words = f'data-copy="{escape(say("formats.copy"))}" data-copied="{escape(say("formats.copied"))}"'
     yield from page(
         _whole(report, title),
         title=f"{title} · {_NAME}",
-        style=style,
+        style=_style(),
         script=_resource("finetooth.formats", "report.js"),
         attributes=f'class="finetooth" {words}',
     )
+
+
+def fragment(report: Report) -> str:
+    """Return a report as HTML to stand in another page, such as a notebook's cell.
+
+    It brings its styles, which touch nothing outside it, and no script. A finding is a line that opens: its message is
+    seen, its cause, places and reproduction are folded below.
+    """
+    parts = "".join(piece for part in report.parts for piece in _part(part, are_folded=True))
+    return f'<div class="finetooth"><style>{_style()}</style>\n{_verdict(report)}{parts}</div>\n'
+
+
+def _style() -> str:
+    return _resource("finetooth.view", "view.css") + _resource("finetooth.formats", "report.css")
 
 
 def _whole(report: Report, title: str) -> Iterator[str]:
@@ -68,7 +81,7 @@ def _verdict(report: Report) -> str:
     return f'<p class="verdict {worst}">{said}</p>\n'
 
 
-def _part(part: SetupReport) -> Iterator[str]:
+def _part(part: SetupReport, *, are_folded: bool = False) -> Iterator[str]:
     details = " · ".join(map(escape, heading_details(part)))
     yield f'<section class="setup">\n<h2>{escape(part.model)} <small>{details}</small></h2>\n'
     if part.unchecked:
@@ -76,7 +89,7 @@ def _part(part: SetupReport) -> Iterator[str]:
     yield from _endings(part)
     found = standing(part)
     for one in found:
-        yield from _card(one, part)
+        yield from _folded_card(one, part) if are_folded else _card(one, part)
     if any(one.finding.views for one in found):
         yield f'<p class="quiet note">{sentence(say("formats.supervised_mark"))}</p>\n'
     if part.not_run:
@@ -113,6 +126,22 @@ def _card(one: Standing, part: SetupReport) -> Iterator[str]:
     yield f'<article class="card {finding.severity}">\n<h3>{_title(finding)} '
     yield f"<small>{escape(extent(finding, part))}</small></h3>\n"
     yield from _body(finding)
+    yield from _following(one)
+    yield "</article>\n"
+
+
+def _folded_card(one: Standing, part: SetupReport) -> Iterator[str]:
+    """Yield a finding as a card whose evidence is folded; the summary holds what tells whether to open it."""
+    finding = one.finding
+    yield f'<details class="card {finding.severity}"><summary><span class="heading">{_title(finding)} '
+    yield f"<small>{escape(extent(finding, part))}</small></span> "
+    yield f'<span class="message">{sentence(finding.message)}</span></summary>\n'
+    yield from _body(finding, with_message=False)
+    yield from _following(one)
+    yield "</details>\n"
+
+
+def _following(one: Standing) -> Iterator[str]:
     if one.following:
         yield f'<div class="follows"><p class="label">{escape(say("formats.follows"))}</p>\n'
         for following in one.following:
@@ -120,7 +149,6 @@ def _card(one: Standing, part: SetupReport) -> Iterator[str]:
             yield from _body(following, with_message=False)
             yield "</details>\n"
         yield "</div>\n"
-    yield "</article>\n"
 
 
 def _title(finding: Finding) -> str:

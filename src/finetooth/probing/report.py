@@ -72,6 +72,12 @@ class ProbeReport:
         """Return the 95% interval of a rate."""
         return wilson(self.counts[name], self.num_prompts)
 
+    def _repr_html_(self) -> str:
+        from finetooth.documents import html
+        from finetooth.probing.pages import document_of
+
+        return html.fragment(document_of(self))
+
     def to_json(self) -> dict[str, Any]:
         """Return what probe.json holds."""
         rates = {f"{name}_rate": self.rate(name) for name in RATES}

@@ -38,6 +38,7 @@ _SGR = {
     "gap": "2;9",
     "differs": "1;95",
     "heading": "1",
+    "strong": "1",
     "quiet": "2",
     "warning": "1;95",
     "error": "1;7;95",
