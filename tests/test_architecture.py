@@ -25,7 +25,7 @@ LEVELS = (
         "merging",
         "persona",
         "comparing",
-        "report",
+        "reporting",
     ),
     ("web", "integrations", "demo", "api", "cli"),
 )

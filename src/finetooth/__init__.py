@@ -10,6 +10,7 @@
     finetooth.train("recipe.yaml", "runs/first")                      # what rows share computed once
     finetooth.merge("merge.yaml", "merged")                           # models merged in bounded memory
     finetooth.compare("runs/first", "runs/second")                    # runs side by side
+    finetooth.report("runs").write("report.html")                     # the progress report
     finetooth.combine_adapters(["a", "b"], "both", way="ties", weights=0.5, density=0.5)
     finetooth.extract_adapter("tuned", "lora", base="base", rank=16)  # a fine-tune's change as a LoRA
     finetooth.ForestTrainer(model, args, train_dataset=dataset)       # the same in a script of your own
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
     from finetooth.records import read_records, records_of
+    from finetooth.reporting.progress import ProgressReport, report
     from finetooth.runs import Run
     from finetooth.tokenizer import Tokenizer, load_tokenizer
     from finetooth.training.observing import MetricsCallback
@@ -65,6 +67,7 @@ __all__ = [
     "MetricsCallback",
     "ProbeCallback",
     "ProbeReport",
+    "ProgressReport",
     "Record",
     "Rendered",
     "Report",
@@ -87,6 +90,7 @@ __all__ = [
     "probe",
     "read_records",
     "records_of",
+    "report",
     "train",
 ]
 
@@ -105,6 +109,7 @@ _HOMES = {
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),
     "finetooth.records": ("read_records", "records_of"),
+    "finetooth.reporting.progress": ("ProgressReport", "report"),
     "finetooth.runs": ("Run",),
     "finetooth.tokenizer": ("Tokenizer", "load_tokenizer"),
     "finetooth.training.observing": ("MetricsCallback",),

@@ -117,7 +117,7 @@ def test_without_matplotlib(two: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("finetooth.comparing.writing.find_spec", lambda name: None)
+    monkeypatch.setattr("finetooth.documents.illustrated.find_spec", lambda name: None)
     comparison = compare(two)
     assert [path.name for path in comparison.write(tmp_path / "c.md")] == ["c.md"]
     assert "| split | 4 | 1 |" in (tmp_path / "c.md").read_text(encoding="utf-8")

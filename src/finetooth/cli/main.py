@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "probe": ("finetooth.cli.probe", "command"),
     "merge": ("finetooth.cli.merge", "command"),
     "compare": ("finetooth.cli.compare", "command"),
+    "report": ("finetooth.cli.report", "command"),
     "rule": ("finetooth.cli.rule", "command"),
     "demo": ("finetooth.cli.demo", "command"),
     "config": ("finetooth.cli.config", "command"),

@@ -39,6 +39,8 @@ class Entry:
     epoch: float | None
     total: float | None
     """Epochs that the run was to have."""
+    begun: float | None = None
+    """When it was begun, in seconds since 1970, as its files tell."""
     settings: Mapping[str, Any]
     """By dotted key of a recipe; what is not known is left out."""
     metrics: Sequence[Mapping[str, Any]]

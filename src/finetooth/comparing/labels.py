@@ -29,11 +29,21 @@ def label_blocks(entries: Sequence[Entry]) -> Iterator[Block]:
     if len({(one.encoded.record_index, one.encoded.where) for one in examples}) > 1:
         yield Paragraph(line=[(say("comparing.other_records"), "")], tone="warning")
     names = [entry.name for entry in known]
-    yield Table(corner=say("comparing.labels_of"), head=names, rows=list(_rows(examples)))
+    yield label_table(names, examples)
     yield Paragraph(line=[(say("comparing.differing_marked"), "")], tone="quiet")
     record = Record(index=examples[0].encoded.record_index, where=examples[0].encoded.where, shape="encoded", row={})
     inspected = InspectedRecord(record=record, sides=[one.side for one in examples])
     yield Tokens(inspected=inspected, summary=say("comparing.token_by_token"))
+
+
+def label_table(names: Sequence[str], examples: Sequence[Example]) -> Table:
+    """Return the labels of one record, as each of some set-ups makes them, differing ids marked.
+
+    Args:
+        names: What the set-ups are called.
+        examples: The record as each has it.
+    """
+    return Table(corner=say("comparing.labels_of"), head=names, rows=list(_rows(examples)))
 
 
 def common_examples(entries: Sequence[Entry]) -> list[Example]:

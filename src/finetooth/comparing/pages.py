@@ -9,7 +9,7 @@ from typing import Any, Literal
 from finetooth.charts import Chart, Series
 from finetooth.comparing.answers import answer_table
 from finetooth.comparing.comparison import Comparison
-from finetooth.comparing.differences import UNKNOWN, Difference, groups_of_data
+from finetooth.comparing.differences import UNKNOWN, groups_of_data
 from finetooth.comparing.entry import Entry, points_of
 from finetooth.comparing.labels import label_blocks
 from finetooth.documents import Block, Document, Figure, Heading, Paragraph, Row, Table
@@ -36,9 +36,9 @@ def excerpt_of(comparison: Comparison) -> Document:
     """Return the part of a comparison that tells what the curves hide: losses, endings, answers."""
     entries = comparison.entries
     blocks = (
-        *_in_short(entries),
+        *in_short(entries),
         *(figure for figure in curve_figures(entries) if figure.number == 1),
-        *_endings(entries),
+        *ending_blocks(entries),
         *answer_table(entries, comparison.num_samples),
     )
     return replace(document_of(comparison), blocks=blocks)
@@ -46,19 +46,19 @@ def excerpt_of(comparison: Comparison) -> Document:
 
 def _blocks(comparison: Comparison) -> Iterator[Block]:
     entries = comparison.entries
-    yield from _warnings(comparison)
-    yield from _in_short(entries)
+    yield from warnings_of(comparison)
+    yield from in_short(entries)
     yield Heading(text=say("comparing.differences"))
-    yield _differences(comparison)
+    yield differences_table(comparison)
     figures = curve_figures(entries)
     if figures:
         yield Heading(text=say("comparing.curves"))
         yield from figures
-        yield _final(entries)
+        yield final_table(entries)
     yield from label_blocks(entries)
     if any(entry.kind != "merge" for entry in entries):
-        yield from _findings(entries)
-    yield from _endings(entries)
+        yield from finding_blocks(entries)
+    yield from ending_blocks(entries)
     number = len(figures) + 1
     for entry in entries:
         if entry.sweep is not None:
@@ -71,7 +71,8 @@ def _blocks(comparison: Comparison) -> Iterator[Block]:
 # What must be known first ------------------------------------------------------------------------------------------
 
 
-def _warnings(comparison: Comparison) -> Iterator[Block]:
+def warnings_of(comparison: Comparison) -> Iterator[Block]:
+    """Yield what a reader has to know before anything else."""
     entries = comparison.entries
     if comparison.has_different_data:
         told = say("comparing.semicolon").join(
@@ -111,7 +112,7 @@ def _reached(entry: Entry) -> str:
     return say("comparing.at_step", step=f"{entry.step:,}")
 
 
-def _in_short(entries: Sequence[Entry]) -> Iterator[Block]:
+def in_short(entries: Sequence[Entry]) -> Iterator[Block]:
     """Say in a sentence what the curves hide, or that there is nothing of the kind."""
     losses = [loss for entry in entries if (loss := entry.final("loss")) is not None]
     ways = {max(counts, key=lambda one: counts[one]) for entry in entries if (counts := entry.outcomes)}
@@ -133,17 +134,15 @@ def _in_short(entries: Sequence[Entry]) -> Iterator[Block]:
 # Settings ----------------------------------------------------------------------------------------------------------
 
 
-def _differences(comparison: Comparison) -> Table:
+def differences_table(comparison: Comparison) -> Table:
+    """Return how far runs came, what they were trained on, and the settings and versions that differ."""
     entries = comparison.entries
     rows = [
         _row(say("comparing.state"), [_state(entry) for entry in entries]),
         _row(say("comparing.data"), [_data(entry) for entry in entries]),
     ]
-    rows += [_difference(one) for one in comparison.settings]
-    rows += [
-        _difference(Difference(key=say("comparing.version", package=one.key), values=one.values))
-        for one in comparison.versions
-    ]
+    rows += [setting_row(one.key, one.values) for one in comparison.settings]
+    rows += [setting_row(say("comparing.version", package=one.key), one.values) for one in comparison.versions]
     if not comparison.settings:
         rows.append(_row(say("comparing.settings"), [[(say("comparing.no_difference"), "quiet")] for _ in entries]))
     return Table(corner=say("comparing.setting"), head=[entry.name for entry in entries], rows=rows)
@@ -167,13 +166,19 @@ def _data(entry: Entry) -> Line:
     return [(num_records(entry.data.num_records), ""), (f" · {(entry.data.hash or '')[:8]}", "quiet")]
 
 
-def _difference(difference: Difference) -> Row:
-    texts = without_common_folders([value if isinstance(value, str) else "" for value in difference.values])
-    cells = [_value(text or value) for text, value in zip(texts, difference.values, strict=True)]
-    if difference.key == "tokenizer.path":
+def setting_row(key: str, values: Sequence[Any]) -> Row:
+    """Return a setting as each of some runs had it.
+
+    Args:
+        key: Its name.
+        values: A value for each run; `UNKNOWN` where it is not known.
+    """
+    texts = without_common_folders([value if isinstance(value, str) else "" for value in values])
+    cells = [_value(text or value) for text, value in zip(texts, values, strict=True)]
+    if key == "tokenizer.path":
         own: Line = [(say("comparing.models_own"), "quiet")]
-        cells = [own if value is None else cell for value, cell in zip(difference.values, cells, strict=True)]
-    return _row(difference.key, cells)
+        cells = [own if value is None else cell for value, cell in zip(values, cells, strict=True)]
+    return _row(key, cells)
 
 
 def _value(value: Any) -> Line:
@@ -232,7 +237,8 @@ def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
     return found
 
 
-def _final(entries: Sequence[Entry]) -> Table:
+def final_table(entries: Sequence[Entry]) -> Table:
+    """Return the metrics as they came out."""
     from finetooth.comparing.comparison import FINAL
 
     rows = []
@@ -247,7 +253,7 @@ def _final(entries: Sequence[Entry]) -> Table:
 # Findings ----------------------------------------------------------------------------------------------------------
 
 
-def _findings(entries: Sequence[Entry]) -> Iterator[Block]:
+def finding_blocks(entries: Sequence[Entry]) -> Iterator[Block]:
     """Yield what a check found: a row for each rule, those that follow from another left out."""
     found: dict[tuple[str, str], list[Line]] = {}
     for index, entry in enumerate(entries):
@@ -284,7 +290,7 @@ _SEVERITIES = ("info", "warning", "error")
 # Endings -----------------------------------------------------------------------------------------------------------
 
 
-def _endings(entries: Sequence[Entry]) -> Iterator[Block]:
+def ending_blocks(entries: Sequence[Entry]) -> Iterator[Block]:
     """Yield how answers end: what the labels predict, and what the probe measured."""
     yield Heading(text=say("comparing.endings"))
     if not any(entry.predicted or entry.probe for entry in entries):

@@ -40,8 +40,10 @@ def read_entries(paths: Sequence[str | Path]) -> list[Entry]:
 
 def _read(directory: Path, name: str) -> Entry:
     if (directory / RECIPE).is_file():
-        return read_run(directory, name)
-    return read_merge(directory, name) if is_merge(directory) else read_trainer_output(directory, name)
+        entry = read_run(directory, name)
+    else:
+        entry = read_merge(directory, name) if is_merge(directory) else read_trainer_output(directory, name)
+    return replace(entry, begun=_begun(directory)[0])
 
 
 def _runs_in(path: Path) -> list[Path]:

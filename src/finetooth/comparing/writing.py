@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from finetooth.comparing.comparison import Comparison
 from finetooth.comparing.pages import document_of
-from finetooth.documents import Figure, figures, html, markdown, text
+from finetooth.documents import figures, html, markdown, text
+from finetooth.documents.illustrated import Tell, drawable_language, write_markdown
 from finetooth.errors import ConfigError
-from finetooth.messages import language, say, speaking
+from finetooth.messages import say, speaking
 from finetooth.writing import whole_file
 
 Format = Literal["text", "markdown", "html", "png", "json"]
@@ -26,8 +26,6 @@ FORMATS: dict[str, Format] = {
     ".json": "json",
 }
 """The format by the ending of a file's name."""
-
-Tell = Callable[[str], None]
 
 
 def format_of(path: Path) -> Format:
@@ -87,7 +85,7 @@ def write(comparison: Comparison, path: Path, *, tell: Tell | None = None) -> li
         write_picture(comparison, path, tell=tell)
         return [path]
     if format_name == "markdown":
-        return _write_markdown(comparison, path, tell=tell)
+        return write_markdown(lambda: document_of(comparison), path, tell=tell)
     if format_name == "json":
         with speaking("en"):
             pieces = list(render(comparison, format_name))
@@ -102,41 +100,7 @@ def write_picture(comparison: Comparison, path: Path, *, tell: Tell) -> None:
     """Draw all figures into one PNG."""
     from finetooth.charts.png import write_png
 
-    with speaking(_drawable_language(tell)):
+    with speaking(drawable_language(tell)):
         document = document_of(comparison)
         charts = [(one.name, one.chart) for one in figures(document)]
         write_png(charts, path, title=document.title)
-
-
-def _write_markdown(comparison: Comparison, path: Path, *, tell: Tell) -> list[Path]:
-    from finetooth.charts.png import write_png
-
-    document = document_of(comparison)
-    if find_spec("matplotlib") is None:
-        tell(say("cli_compare.no_pictures"))
-        with whole_file(path) as file:
-            file.writelines(markdown.render(document))
-        return [path]
-    pictures: dict[int, Path] = {}
-    with speaking(_drawable_language(tell)):
-        for one in figures(document_of(comparison)):
-            picture = path.with_name(f"{path.stem}-{one.number}.png")
-            write_png([(one.name, one.chart)], picture, title="")
-            pictures[one.number] = picture
-
-    def address(figure: Figure) -> str | None:
-        return pictures[figure.number].name if figure.number in pictures else None
-
-    with whole_file(path) as file:
-        file.writelines(markdown.render(document, picture=address))
-    return [path, *pictures.values()]
-
-
-def _drawable_language(tell: Tell) -> str:
-    """Return the language in force, or English where no font here could draw it."""
-    from finetooth.charts.png import can_write_language
-
-    if can_write_language():
-        return language()
-    tell(say("cli_compare.no_font"))
-    return "en"

@@ -7,7 +7,7 @@ prose/        a user's own Markdown
 sections.py   what headings are called by links
 web.py        which addresses become links
 text.py       for a terminal, folded to its width
-markdown.py   of GitHub's flavour
+markdown.py   of GitHub's flavour; illustrated.py puts its pictures beside it
 html.py       one page that needs nothing but itself
 slides.py     a deck that needs nothing but itself; paging.py shares the blocks out
 pdf.py        that page or deck, printed by Chromium, Chrome or Edge where one is installed
