@@ -39,7 +39,7 @@ def dom(browser: str, page: str, tmp_path: Path, *, fragment: str = "") -> str:
 
 
 def title(shown: str) -> str:
-    return re.findall(r"<title>(.*?)</title>", shown, flags=re.DOTALL)[0]
+    return str(re.findall(r"<title>(.*?)</title>", shown, flags=re.DOTALL)[0])
 
 
 def test_the_test_sees_what_runs(browser: str, tmp_path: Path) -> None:

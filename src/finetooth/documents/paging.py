@@ -90,7 +90,7 @@ def height(block: Block) -> float:
         case Table():
             return _SMALL * (1.5 + sum(_row_height(block, index) for index in range(len(block.rows))))
         case Figure():
-            return LINES - 1
+            return _figures_height([block])
         case Code():
             return _SMALL * (1.2 + sum(_wrapped(line, CELLS) for line in block.lines))
         case List():
@@ -207,7 +207,7 @@ def _total(blocks: Sequence[Block]) -> float:
     """Return how many lines blocks take; figures stand beside each other."""
     heights = [height(block) for block in blocks if not isinstance(block, Figure)]
     figures = [block for block in blocks if isinstance(block, Figure)]
-    heights += [height(one) for one in figures[::_FIGURES]]
+    heights += [_figures_height(figures[at : at + _FIGURES]) for at in range(0, len(figures), _FIGURES)]
     return sum(heights) + _GAP * max(len(heights) - 1, 0)
 
 
@@ -264,6 +264,17 @@ def _row_height(table: Table, index: int) -> float:
     widths = [(row.label, room * 0.21 - 3), *((cell, column) for cell in row.cells)]
     lines = max(_wrapped(_text(line), width) for line, width in widths)
     return lines + (0.85 if table.is_prose else 0.5)
+
+
+def _figures_height(figures: Sequence[Figure]) -> float:
+    """Return the lines of figures beside each other: the chart, its legend, its caption."""
+    chart, width = (12.0, CELLS * 0.8) if len(figures) == 1 else (7.4, CELLS * 0.47)
+    below = 0
+    for one in figures:
+        legend = sum(cells(harmless(series.name)) + 7 for series in one.chart.drawn)
+        caption = f"{one.name} {one.chart.title} {one.caption} {one.dashes}"
+        below = max(below, math.ceil(legend / width) + _wrapped(caption, width / 0.85))
+    return chart + below
 
 
 def _piece_height(piece: Piece) -> float:

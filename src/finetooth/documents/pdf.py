@@ -53,7 +53,9 @@ def write(page: Iterable[str], path: Path, *, timeout_s: float = TIMEOUT_S) -> N
         FinetoothError: No browser is installed, it fails or takes too long, or the file cannot be written.
     """
     browser = find_browser()
-    with whole_path(path) as target, tempfile.TemporaryDirectory(dir=_scratch(browser), prefix="finetooth-") as name:
+    # What the browser was killed over may still be written for a moment: that fails no page.
+    scratch = tempfile.TemporaryDirectory(dir=_scratch(browser), prefix="finetooth-", ignore_cleanup_errors=True)
+    with whole_path(path) as target, scratch as name:
         folder = Path(name)
         source, printed = folder / "page.html", folder / "page.pdf"
         with source.open("w", encoding="utf-8", newline="\n") as file:
