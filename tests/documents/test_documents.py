@@ -63,6 +63,15 @@ def test_contents_link_to_every_section(language: str) -> None:
     assert as_text(document).count("  • 見出し one\n") == 1
 
 
+def test_sections_of_a_pdf_are_called_by_numbers() -> None:
+    """Names in PDF end at 127 bytes."""
+    page = Page("".join(html.render(every_block("長い見出し" * 20), is_for_pdf=True)))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert ids == ["section-1", "section-2", "section-3"]
+    links = [link["href"] for link in page.named("a") if link["href"].startswith("#")]
+    assert links == ["#section-1", "#section-3"]
+
+
 def test_a_document_without_contents_has_plain_headings() -> None:
     document = Document(title="t", tool="t", blocks=(Heading(text="a"),))
     assert as_markdown(document) == "# t\n\n## a\n"

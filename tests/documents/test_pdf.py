@@ -109,7 +109,7 @@ def test_a_real_browser_prints_japanese_that_can_be_copied(tmp_path: Path) -> No
         pytest.skip("pdftotext (poppler-utils) is not installed")
     set_language("ja")
     document = every_block("教師ラベルの終端")
-    for name, page in (("page", html.render(document)), ("deck", slides.render(document))):
+    for name, page in (("page", html.render(document, is_for_pdf=True)), ("deck", slides.render(document))):
         path = tmp_path / f"{name}.pdf"
         pdf.write(page, path)
         # Lines are folded within words: Japanese has no blanks.

@@ -74,6 +74,17 @@ def test_no_slide_holds_more_than_fits(text: str) -> None:
         assert sum(map(height, one.blocks)) <= LINES
 
 
+@pytest.mark.parametrize("text", ["長い文です。" * 500, "A long sentence. " * 300, "x" * 5000])
+def test_a_paragraph_longer_than_a_slide_goes_on_on_the_next(text: str) -> None:
+    for block in (Paragraph(line=[(text, "")]), parse_prose(text)):
+        made = pages(Heading(text="A"), block)
+        assert len(made) > 2
+        assert all(sum(map(height, one.blocks)) <= LINES for one in made)
+        shown = deck(Heading(text="A"), block)
+        paragraphs = "".join(data for tag, data in shown.texts if tag == "p" and "/" not in data)
+        assert paragraphs.removeprefix("t").strip() == text.strip()  # the first is the tool's name
+
+
 def test_what_was_cut_is_whole_over_all_slides() -> None:
     lines = [str(number) for number in range(60)]
     prose = parse_prose("\n".join(f"{number}. i{number}" for number in range(1, 61)))

@@ -7,8 +7,10 @@ errs on the safe side, and a slide that holds more than reckoned grows and can b
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from finetooth.documents.blocks import (
     Block,
@@ -47,6 +49,8 @@ _FIGURES = 2
 """Figures beside each other on a slide."""
 _GAP = 0.6
 """Lines between blocks."""
+_T = TypeVar("_T")
+
 _SMALL = 0.82
 """The size of tables and code, of that of prose."""
 
@@ -154,6 +158,11 @@ def _cut(block: Block) -> Iterator[Block]:
             yield from (replace(block, items=[item], first=block.first + i) for i, item in enumerate(block.items))
         case Code():
             yield from (replace(block, lines=[line]) for line in block.lines)
+        case Paragraph() if height(block) > LINES:
+            for stretches in _shares(
+                [(sentence, style) for text, style in block.line for sentence in _sentences(text)]
+            ):
+                yield replace(block, line=stretches)
         case Prose():
             for piece in block.pieces:
                 yield from (replace(block, pieces=[part]) for part in _cut_piece(piece))
@@ -174,8 +183,33 @@ def _cut_piece(piece: Piece) -> Iterator[Piece]:
             yield from (replace(piece, rows=[row]) for row in piece.rows)
         case ProseCode():
             yield from (replace(piece, lines=[line]) for line in piece.lines)
+        case ProseText() if _piece_height(piece) > LINES:
+            sentences = [(part, one) for one in piece.inline for part in _sentences(one.text)]
+            for share in _shares(sentences):
+                yield replace(piece, inline=[replace(one, text=part) for part, one in share])
         case _:
             yield piece
+
+
+def _sentences(text: str) -> list[str]:
+    """Return a text in sentences; one that has no end for lines on end is cut anywhere."""
+    sentences = re.split(r"(?<=[。！？\n])|(?<=[.!?] )", text)
+    return [part for sentence in sentences for part in re.findall(r".{1,300}", sentence, re.DOTALL)]
+
+
+def _shares(sentences: Iterable[tuple[str, _T]]) -> Iterator[list[tuple[str, _T]]]:
+    """Yield sentences, each with what belongs to it, in shares that fill most of a slide."""
+    share: list[tuple[str, _T]] = []
+    taken = 0.0
+    for text, other in sentences:
+        lines = cells(harmless(text)) * 1.05 / CELLS + text.count("\n")
+        if share and taken + lines > LINES - 2:
+            yield share
+            share, taken = [], 0.0
+        share.append((text, other))
+        taken += lines
+    if share:
+        yield share
 
 
 def _pages(parts: Iterable[list[Block]]) -> Iterator[list[Block]]:

@@ -45,7 +45,8 @@ def write(page: Iterable[str], path: Path, *, timeout_s: float = TIMEOUT_S) -> N
     """Print a page of HTML, whole or not at all.
 
     Args:
-        page: The page, piece by piece; it needs nothing but itself.
+        page: The page, piece by piece; it needs nothing but itself. `html.render` makes it with `is_for_pdf`, and
+            `slides.render` a deck.
         path: The file to write.
         timeout_s: Seconds after which the browser is ended.
 
