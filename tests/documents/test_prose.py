@@ -9,7 +9,7 @@ import pytest
 
 from finetooth.documents import Document, Prose, html, markdown, parse_prose, read_prose, text
 from finetooth.documents.prose.reading import MAX_BYTES
-from finetooth.documents.prose.tree import ProseCode, ProseHeading, ProseList, ProseTable, ProseText
+from finetooth.documents.prose.tree import ProseCode, ProseHeading, ProseList, ProseTable, ProseText, Stretch
 from finetooth.errors import DataError, MissingExtraError
 from finetooth.view.visible import cells
 
@@ -85,6 +85,15 @@ def test_only_addresses_of_the_web_are_links(address: str) -> None:
     for source in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}"):
         assert "href" not in as_html(source)
         assert "](" not in as_markdown(source)
+    assert "[x](" in as_html(f"[x]({address})")  # what is no link stays as it was written
+
+
+def test_no_writer_trusts_an_address() -> None:
+    stretch = Stretch(text="x", url="javascript:alert(1)")
+    prose = Prose(pieces=(ProseText(inline=(stretch,)),))
+    document = Document(title="t", tool="t", blocks=(prose,))
+    assert "href" not in html.fragment(document)
+    assert "".join(markdown.render(document)) == "# t\n\nx\n"
 
 
 def test_raw_html_and_pictures_are_text() -> None:
