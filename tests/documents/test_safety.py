@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -66,6 +66,7 @@ def test_the_terminal() -> None:
         assert re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", plain) is None
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("<>&\"'`|[]()!#*_~-+=.:/\\$\n\r\t {}aあ0\u202e\x1b@"), max_size=40))
 def test_any_text_stays_text(data: str) -> None:
     document = every_block(data, prose=data, url=f"https://{data}")
