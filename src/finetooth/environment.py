@@ -15,7 +15,7 @@ from finetooth.version import __version__
 PACKAGES = (
     "tokenizers", "jinja2", "click", "rich", "pydantic", "PyYAML", "safetensors",
     "transformers", "trl", "torch", "peft", "accelerate", "datasets", "pyarrow", "liger-kernel", "flash-attn",
-    "starlette", "uvicorn", "matplotlib", "markdown-it-py",
+    "starlette", "uvicorn", "matplotlib",
 )  # fmt: skip
 """What decides which tokens and labels come out, the torch-free first."""
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from finetooth.config import Config, ConfigErrors, Flag, Resolved, flatten, keys, load_config, nest
+from finetooth.documents import pdf
 from finetooth.errors import ConfigError
 
 Load = Callable[..., Resolved]
@@ -212,6 +213,13 @@ def test_a_language_that_is_not_spoken_is_an_error(load: Load) -> None:
 
 def test_an_empty_variable_is_none(load: Load) -> None:
     assert load(environ={"FINETOOTH_LABELS_WAY": "", "FINETOOTH_LANG": ""}).config == Config()
+
+
+def test_the_variable_of_the_browser_sets_no_key(load: Load) -> None:
+    assert load(environ={pdf.VARIABLE: "/opt/chrome"}).config == Config()
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"FINETOOTH_CHROMIM": "/opt/chrome"})
+    assert pdf.VARIABLE in (caught.value.help or "")
 
 
 def test_pyproject(load: Load) -> None:

@@ -24,6 +24,9 @@ from finetooth.messages import LANGUAGES, say
 ALIASES = {"FINETOOTH_LANG": "output.lang"}
 """Variables that set a key beside the one that its name gives."""
 
+NO_KEYS = frozenset({"FINETOOTH_CHROMIUM"})
+"""Variables of ours that set no key: which browser prints PDF (`finetooth.documents.pdf`) is the machine's matter."""
+
 
 class Flag(NamedTuple):
     """A value given by a flag of the command line."""
@@ -124,7 +127,7 @@ def _from_environment(environ: Mapping[str, str], errors: list[ConfigError]) -> 
     given: dict[str, Value] = {}
     for variable in sorted(environ):
         text = environ[variable]
-        if not variable.startswith("FINETOOTH_") or not text:
+        if not variable.startswith("FINETOOTH_") or not text or variable in NO_KEYS:
             continue
         if variable == "FINETOOTH_LANG":
             # A locale is as good as a language: `ja_JP.UTF-8`.
@@ -132,7 +135,7 @@ def _from_environment(environ: Mapping[str, str], errors: list[ConfigError]) -> 
             text = language if language in LANGUAGES else text
         name = ALIASES.get(variable) or variables.get(variable)
         if name is None:
-            near = closest(variable, [*variables, *ALIASES])
+            near = closest(variable, [*variables, *ALIASES, *NO_KEYS])
             errors.append(
                 ConfigError(
                     say("config.unknown_variable", variable=variable),

@@ -197,9 +197,10 @@ def _close(term: Term) -> str:
 
 
 def _small(term: Term, forms: dict[str, str], mark: str) -> str:
-    """Return an index or exponent in small characters where all of it has them, and behind a mark where not."""
+    """Return an index or exponent in small characters where they can be read, and behind a mark where not."""
     plain = _close(term)
-    if all(char in forms for char in plain):
+    is_word = len(plain) > 1 and any(map(str.isalpha, plain))
+    if not is_word and all(char in forms for char in plain):
         return "".join(forms[char] for char in plain)
     return f"{mark}({plain})" if len(plain) > 1 else f"{mark}{plain}"
 

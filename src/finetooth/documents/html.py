@@ -33,11 +33,17 @@ from finetooth.view.markup import escape, record_markup
 from finetooth.view.shell import page
 
 
-def render(document: Document) -> Iterator[str]:
-    """Yield a document as a page, piece by piece; it runs no script."""
+def render(document: Document, *, is_for_pdf: bool = False) -> Iterator[str]:
+    """Yield a document as a page, piece by piece; it runs no script.
+
+    Args:
+        document: The document.
+        is_for_pdf: Whether sections are called by numbers: names in PDF end at 127 bytes (ISO 32000-1, Annex C), which
+            are fourteen kanji.
+    """
     title = f"{document.title} · {document.tool}"
     yield from page(
-        _body(document),
+        _body(document, is_for_pdf),
         title=title,
         style=style() + resource("finetooth.documents", "print.css"),
         attributes='class="finetooth page"',
@@ -80,10 +86,15 @@ def blocks_markup(
         yield f'<div class="figures">\n{"".join(parts)}</div>\n' if is_figure and any(parts) else "".join(parts)
 
 
-def _body(document: Document) -> Iterator[str]:
+def _body(document: Document, is_for_pdf: bool) -> Iterator[str]:
+    names, contents = anchors(document.blocks), sections(document)
+    if is_for_pdf:
+        numbered = {name: f"section-{number}" for number, name in enumerate(filter(None, names), 1)}
+        names = [numbered.get(name, "") for name in names]
+        contents = [(numbered[name], text) for name, text in contents]
     yield f'<header><p class="tool">{escape(document.tool)}</p><h1>{escape(document.title)}</h1></header>\n'
     yield '<main class="doc">\n'
-    yield from blocks_markup(document.blocks, contents=sections(document), names=anchors(document.blocks))
+    yield from blocks_markup(document.blocks, contents=contents, names=names)
     yield "</main>\n"
 
 

@@ -7,8 +7,10 @@ errs on the safe side, and a slide that holds more than reckoned grows and can b
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from finetooth.documents.blocks import (
     Block,
@@ -47,6 +49,8 @@ _FIGURES = 2
 """Figures beside each other on a slide."""
 _GAP = 0.6
 """Lines between blocks."""
+_T = TypeVar("_T")
+
 _SMALL = 0.82
 """The size of tables and code, of that of prose."""
 
@@ -90,7 +94,7 @@ def height(block: Block) -> float:
         case Table():
             return _SMALL * (1.5 + sum(_row_height(block, index) for index in range(len(block.rows))))
         case Figure():
-            return LINES - 1
+            return _figures_height([block])
         case Code():
             return _SMALL * (1.2 + sum(_wrapped(line, CELLS) for line in block.lines))
         case List():
@@ -154,6 +158,11 @@ def _cut(block: Block) -> Iterator[Block]:
             yield from (replace(block, items=[item], first=block.first + i) for i, item in enumerate(block.items))
         case Code():
             yield from (replace(block, lines=[line]) for line in block.lines)
+        case Paragraph() if height(block) > LINES:
+            for stretches in _shares(
+                [(sentence, style) for text, style in block.line for sentence in _sentences(text)]
+            ):
+                yield replace(block, line=stretches)
         case Prose():
             for piece in block.pieces:
                 yield from (replace(block, pieces=[part]) for part in _cut_piece(piece))
@@ -174,8 +183,33 @@ def _cut_piece(piece: Piece) -> Iterator[Piece]:
             yield from (replace(piece, rows=[row]) for row in piece.rows)
         case ProseCode():
             yield from (replace(piece, lines=[line]) for line in piece.lines)
+        case ProseText() if _piece_height(piece) > LINES:
+            sentences = [(part, one) for one in piece.inline for part in _sentences(one.text)]
+            for share in _shares(sentences):
+                yield replace(piece, inline=[replace(one, text=part) for part, one in share])
         case _:
             yield piece
+
+
+def _sentences(text: str) -> list[str]:
+    """Return a text in sentences; one that has no end for lines on end is cut anywhere."""
+    sentences = re.split(r"(?<=[。！？\n])|(?<=[.!?] )", text)
+    return [part for sentence in sentences for part in re.findall(r".{1,300}", sentence, re.DOTALL)]
+
+
+def _shares(sentences: Iterable[tuple[str, _T]]) -> Iterator[list[tuple[str, _T]]]:
+    """Yield sentences, each with what belongs to it, in shares that fill most of a slide."""
+    share: list[tuple[str, _T]] = []
+    taken = 0.0
+    for text, other in sentences:
+        lines = cells(harmless(text)) * 1.05 / CELLS + text.count("\n")
+        if share and taken + lines > LINES - 2:
+            yield share
+            share, taken = [], 0.0
+        share.append((text, other))
+        taken += lines
+    if share:
+        yield share
 
 
 def _pages(parts: Iterable[list[Block]]) -> Iterator[list[Block]]:
@@ -207,7 +241,7 @@ def _total(blocks: Sequence[Block]) -> float:
     """Return how many lines blocks take; figures stand beside each other."""
     heights = [height(block) for block in blocks if not isinstance(block, Figure)]
     figures = [block for block in blocks if isinstance(block, Figure)]
-    heights += [height(one) for one in figures[::_FIGURES]]
+    heights += [_figures_height(figures[at : at + _FIGURES]) for at in range(0, len(figures), _FIGURES)]
     return sum(heights) + _GAP * max(len(heights) - 1, 0)
 
 
@@ -264,6 +298,17 @@ def _row_height(table: Table, index: int) -> float:
     widths = [(row.label, room * 0.21 - 3), *((cell, column) for cell in row.cells)]
     lines = max(_wrapped(_text(line), width) for line, width in widths)
     return lines + (0.85 if table.is_prose else 0.5)
+
+
+def _figures_height(figures: Sequence[Figure]) -> float:
+    """Return the lines of figures beside each other: the chart, its legend, its caption."""
+    chart, width = (12.0, CELLS * 0.8) if len(figures) == 1 else (7.4, CELLS * 0.47)
+    below = 0
+    for one in figures:
+        legend = sum(cells(harmless(series.name)) + 7 for series in one.chart.drawn)
+        caption = f"{one.name} {one.chart.title} {one.caption} {one.dashes}"
+        below = max(below, math.ceil(legend / width) + _wrapped(caption, width / 0.85))
+    return chart + below
 
 
 def _piece_height(piece: Piece) -> float:

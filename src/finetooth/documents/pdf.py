@@ -45,7 +45,8 @@ def write(page: Iterable[str], path: Path, *, timeout_s: float = TIMEOUT_S) -> N
     """Print a page of HTML, whole or not at all.
 
     Args:
-        page: The page, piece by piece; it needs nothing but itself.
+        page: The page, piece by piece; it needs nothing but itself. `html.render` makes it with `is_for_pdf`, and
+            `slides.render` a deck.
         path: The file to write.
         timeout_s: Seconds after which the browser is ended.
 
@@ -53,7 +54,9 @@ def write(page: Iterable[str], path: Path, *, timeout_s: float = TIMEOUT_S) -> N
         FinetoothError: No browser is installed, it fails or takes too long, or the file cannot be written.
     """
     browser = find_browser()
-    with whole_path(path) as target, tempfile.TemporaryDirectory(dir=_scratch(browser), prefix="finetooth-") as name:
+    # What the browser was killed over may still be written for a moment: that fails no page.
+    scratch = tempfile.TemporaryDirectory(dir=_scratch(browser), prefix="finetooth-", ignore_cleanup_errors=True)
+    with whole_path(path) as target, scratch as name:
         folder = Path(name)
         source, printed = folder / "page.html", folder / "page.pdf"
         with source.open("w", encoding="utf-8", newline="\n") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -78,7 +79,7 @@ def read_prose(path: Path, *, level: int = 2) -> Prose:
         raise DataError(
             say("documents.prose_no_utf8"),
             where=f"{path}:{line}",
-            help=say("documents.prose_no_utf8_help", path=path),
+            help=say("documents.prose_no_utf8_help", path=shlex.quote(str(path))),
         ) from error
     return parse_prose(source, level=level)
 
