@@ -14,6 +14,7 @@ from finetooth.checking import count_records, findings_json
 from finetooth.config import LabelsConfig, config_of
 from finetooth.demo import tokenizer_path
 from finetooth.documents import Block, Code, Figure, Formula, Heading, List, Paragraph, References, Table
+from finetooth.documents.blocks import Line
 from finetooth.errors import ConfigError, DataError
 from finetooth.inspection import open_records
 from finetooth.labels import make_setup
@@ -25,7 +26,7 @@ from finetooth.runs import ENVIRONMENT, FINDINGS, RECIPE
 from tests.comparing.recorded import DATA, write_run
 from tests.shared_data import SHARED, needs_shared
 
-COLLATOR = config_of({"labels": {"way": "completion-collator", "response_template": "[/INST] "}})
+COLLATOR = config_of({"labels.way": "completion-collator", "labels.response_template": "[/INST] "})
 
 
 @pytest.fixture
@@ -44,7 +45,11 @@ def three(tmp_path: Path) -> Path:
         found = findings_json(count_records(records, [setup], select_rules()).report)
         (runs / name / FINDINGS).write_text(json.dumps(found), encoding="utf-8")
         computed = {"function": "finetooth.loss.observed_loss", "label_smoothing": 0.0, "packing": "forest"}
-        environment = {"finetooth": "0.1.0", "packages": {"transformers": "5.23.0", "torch": "2.13.0"}, "loss": computed}
+        environment = {
+            "finetooth": "0.1.0",
+            "packages": {"transformers": "5.23.0", "torch": "2.13.0"},
+            "loss": computed,
+        }
         (runs / name / ENVIRONMENT).write_text(json.dumps(environment), encoding="utf-8")
     return runs
 
@@ -63,17 +68,20 @@ def section(report: ProgressReport, name: str, language: str = "en") -> list[Blo
 
 def words(blocks: list[Block]) -> str:
     """Return everything that blocks say, line by line."""
+
+    def plain(line: Line) -> str:
+        return "".join(f"`{text}`" if style == "code" else text for text, style in line)
+
     said: list[str] = []
     for block in blocks:
         if isinstance(block, Paragraph):
-            said.append("".join(text for text, _ in block.line))
+            said.append(plain(block.line))
         elif isinstance(block, List):
-            said += ["".join(text for text, _ in item) for item in block.items]
+            said += [plain(item) for item in block.items]
         elif isinstance(block, Table):
             said.append(" | ".join([block.corner, *block.head]))
             for row in block.rows:
-                cells = ["".join(text for text, _ in cell) for cell in (row.label, *row.cells)]
-                said.append(" | ".join(cells))
+                said.append(" | ".join(plain(cell) for cell in (row.label, *row.cells)))
         elif isinstance(block, Code):
             said += block.lines
         elif isinstance(block, Formula):
@@ -85,7 +93,9 @@ def words(blocks: list[Block]) -> str:
 
 def test_sections_are_numbered_in_their_order(three: Path) -> None:
     headings = [
-        block.text for block in finetooth.report(three).document().blocks if isinstance(block, Heading) and block.level == 2
+        block.text
+        for block in finetooth.report(three).document().blocks
+        if isinstance(block, Heading) and block.level == 2
     ]
     assert [text.partition(". ")[0] for text in headings] == [str(number) for number in range(1, len(headings) + 1)]
     assert headings[0] == "1. In short"
@@ -97,14 +107,19 @@ def test_every_section_has_a_title() -> None:
     from finetooth.messages import sentences
 
     for language in ("en", "ja"):
-        titles = {key.removeprefix("section_") for key in sentences(language, "reporting") if key.startswith("section_")}
+        titles = {
+            key.removeprefix("section_") for key in sentences(language, "reporting") if key.startswith("section_")
+        }
         assert titles == set(NAMES)
     assert set(SECTIONS) < set(NAMES)
 
 
 def test_three_runs_in_short(three: Path) -> None:
     said = words(section(finetooth.report(three), "summary"))
-    assert "split: final loss 1.00; 3 of 3 answers show the terminator as text; LAB001 split-eos, because of TOK003" in said
+    assert (
+        "split: final loss 1.00; 3 of 3 answers show the terminator as text; LAB001 split-eos, because of TOK003"
+        in said
+    )
     assert "masked: final loss 1.00; 3 of 3 answers run on; LAB002 masked-eos, because of pad-is-eos" in said
     assert "whole: final loss 1.00; 3 of 3 answers stop" in said.splitlines()[-1]
 
@@ -114,22 +129,23 @@ def test_the_facts_of_the_first_report(three: Path) -> None:
     names = ("llama2-eos-normalized", "llama2-pad-is-eos", "llama2-pad-is-unk")
     report = finetooth.report(
         three,
-        inspect=str(SHARED / "report-example" / "text.jsonl"),
-        model=[str(SHARED / "tokenizers" / name) for name in names],
+        inspect=str(SHARED / "data" / "report-example" / "text.jsonl"),
+        model=[str(SHARED / "data" / "tokenizers" / name) for name in names],
         config=COLLATOR,
     )
-    (table,) = [
-        block
-        for block in section(report, "labels")
-        if isinstance(block, Table) and tuple(block.head) == names
-    ]
+    (table,) = [block for block in section(report, "labels") if isinstance(block, Table) and tuple(block.head) == names]
     rows = {row.label[0][0]: row.cells for row in table.rows}
     marked = [[text for text, style in cell if style == "differs"] for cell in rows["last labels"]]
     assert marked == [["829", "29879", "29958"], [], ["2"]]
     causes = words(section(report, "findings"))
     assert "`normalized: true`" in causes and "padding token" in causes
     assert "…/llama2-eos-normalized/tokenizer.json" in causes and str(SHARED) not in causes
-    codes = {row.label[0][0].strip() for block in section(report, "findings") if isinstance(block, Table) for row in block.rows}
+    codes = {
+        row.label[0][0].strip()
+        for block in section(report, "findings")
+        if isinstance(block, Table)
+        for row in block.rows
+    }
     assert {"LAB001", "LAB002", "TOK001", "TPL007", "DAT005"} <= codes
 
 

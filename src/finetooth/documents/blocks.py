@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,11 +15,21 @@ from finetooth.types import InspectedRecord
 Line = Sequence[tuple[str, str]]
 """Stretches of text with a style: one of `STYLES`."""
 
-STYLES = ("", "quiet", "heading", "strong", "good", "bad", "differs", "meant")
+STYLES = ("", "quiet", "heading", "strong", "good", "bad", "differs", "meant", "code")
 """What a stretch may be; `finetooth.view.paint` paints them on terminals.
 
 `strong`, `heading`, `differs`, `meant` and `bad` are bold wherever that can be written; the last three are coloured.
+`code` is what would stand between backticks.
 """
+
+
+def with_code(text: str, style: str = "") -> list[tuple[str, str]]:
+    """Return a sentence whose code stands between backticks as stretches, those in the style `code`."""
+    parts = _CODE.split(text)
+    return [(part, "code" if index % 2 else style) for index, part in enumerate(parts) if part]
+
+
+_CODE = re.compile(r"`([^`\n]+)`")
 
 Tone = Literal["plain", "quiet", "warning", "good"]
 

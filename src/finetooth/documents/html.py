@@ -155,6 +155,8 @@ def _line(line: Line) -> str:
 
 def _stretch(text: str, style: str) -> str:
     shown = "<br>".join(map(escape, text.split("\n")))
+    if style == "code":
+        return f"<code>{shown}</code>"
     return f'<span class="{style}">{shown}</span>' if style else shown
 
 

@@ -90,7 +90,8 @@ def _stretch(text: str, style: str) -> str:
     if style in ("heading", "strong", "differs", "meant", "bad") and shown.strip():
         # Bold as HTML: asterisks beside Japanese punctuation are no emphasis to CommonMark.
         return f"<b>{shown}</b>"
-    return shown
+    # As HTML: what is escaped within backticks would be shown with its escapes.
+    return f"<code>{shown}</code>" if style == "code" else shown
 
 
 def _table(table: Table) -> str:

@@ -109,7 +109,7 @@ def _named(text: str) -> Styled:
 
 
 def _safe(line: Line) -> list[tuple[str, str]]:
-    return [(harmless(text), style) for text, style in line]
+    return [(f"`{harmless(text)}`", "") if style == "code" else (harmless(text), style) for text, style in line]
 
 
 def _table(table: Table, width: int) -> Iterator[Styled]:

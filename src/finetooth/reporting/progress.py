@@ -14,6 +14,7 @@ from pathlib import Path
 
 from finetooth.comparing.comparison import Comparison, compare
 from finetooth.comparing.entry import Entry
+from finetooth.comparing.reading import read_entries
 from finetooth.config import Config, config_of
 from finetooth.documents import Document, Prose, read_prose
 from finetooth.errors import ConfigError
@@ -126,10 +127,10 @@ def report(
     if since is not None:
         known = _entry_at(Path(since), comparison)
         if known is None:
+            if len(read_entries([since])) > 1:
+                raise ConfigError(say("reporting.since_several"), where=f"--since {since}", help=f"ls {since}")
             comparison = compare(since, *paths, data=data, num_samples=num_samples, config=chosen)
-            known = _entry_at(Path(since), comparison)
-        if known is None:
-            raise ConfigError(say("reporting.since_several"), where=f"--since {since}", help=f"ls {since}")
+            known = comparison.entries[0]
     return ProgressReport(
         comparison=comparison,
         inspected=tuple(inspect_data(one, models, chosen) for one in sources),

@@ -20,7 +20,7 @@ from finetooth.comparing.pages import (
     warnings_of,
 )
 from finetooth.documents import Block, Figure, Heading, List, Paragraph, Reference, Row, Table, Tokens
-from finetooth.documents.blocks import Line
+from finetooth.documents.blocks import Line, with_code
 from finetooth.formats.wording import severity_word, share_of
 from finetooth.merging.sweeping.pages import blocks_of as sweep_blocks
 from finetooth.messages import language, say
@@ -159,9 +159,9 @@ def _finding_rows(checked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Row]
         for index, (place, one) in enumerate(places):
             where.append(("\n" if index else "", ""))
             where += [(place, "strong"), (f" {share_of(float(one.get('share') or 0))}", "quiet")]
-        why: list[tuple[str, str]] = [(_cause(finding) or _message(finding), "")]
+        why = with_code(_cause(finding) or _message(finding))
         if finding.get("fixable"):
-            why.append(("\n" + say("reporting.fixable", code=code), "quiet"))
+            why += [("\n", ""), *with_code(say("reporting.fixable", code=code), "quiet")]
         rows.append(Row(label=[(f"{code} ", "strong"), (f"{name}\n", ""), (word, style)], cells=[where, why]))
     return rows
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from finetooth.documents import html, markdown, pdf, slides, text
+from finetooth.documents import html, markdown, pdf, text
+from finetooth.documents import slides as decks
 from finetooth.documents.illustrated import Tell, write_markdown
 from finetooth.errors import ConfigError
 from finetooth.messages import say
@@ -64,7 +65,7 @@ def render(report: ProgressReport, format_name: Format, *, width: int = 100, col
     if format_name == "html":
         yield from html.render(document)
     elif format_name == "slides":
-        yield from slides.render(document)
+        yield from decks.render(document)
     elif format_name == "markdown":
         yield from markdown.render(document)
     else:
@@ -93,7 +94,8 @@ def write(report: ProgressReport, path: Path, *, slides: bool = False, tell: Tel
     if format_name == "markdown":
         return write_markdown(report.document, path, tell=tell or (lambda sentence: None))
     if format_name == "pdf":
-        pdf.write(render(report, "slides" if slides else "html"), path)
+        document = report.document()
+        pdf.write(decks.render(document) if slides else html.render(document, is_for_pdf=True), path)
         return [path]
     with whole_file(path) as file:
         file.writelines(render(report, "slides" if slides else format_name))
