@@ -21,9 +21,9 @@ LEVELS = (
         "examples",
         "fix",
         "probing",
+        "personas",
         "training",
         "merging",
-        "persona",
         "comparing",
         "report",
     ),
@@ -48,6 +48,7 @@ IN_FUNCTIONS_ONLY = {
     "rich": set[str](),
     "pydantic": set[str](),
     "matplotlib": set[str](),
+    "bm25s": set[str](),
 }
 """Packages that take long to import, and the modules that may do so at their top."""
 
