@@ -24,7 +24,7 @@ from finetooth.tokenizer import Tokenizer
 
 _POSSESSIVES = re.compile(r"'(?:s|t|m|re|ve|ll|d)(?![a-z])")
 _PLURALS = re.compile(r"(?<=[a-z]{3})(?<!s)s(?![a-z])")
-_WORD_STARTS = re.compile(r"(?<![a-z0-9 ])(?=[a-z0-9])")
+_WORD_STARTS = re.compile(r"\s+|(?<![a-z0-9\s])(?=[a-z0-9])")
 _SCRIPT_ENDS = re.compile(
     "|".join(f"(?<=[{kind}])(?=[^{kind}])" for kind in (r"\u30a0-\u30ff", r"\u3041-\u309f", r"\u3400-\u9fff々"))
 )
@@ -53,6 +53,7 @@ class _Piece(NamedTuple):
 
     ids: tuple[int, ...]
     text: str
+    start: int
 
 
 class Terms:
@@ -84,31 +85,32 @@ class Terms:
 
 @lru_cache(maxsize=1024)
 def folded_text(text: str) -> str:
-    """Return a text as it is encoded: no capitals, no wide letters, no English plurals, a space before every word.
+    """Return a text as it is encoded: no capitals, no wide letters, no English plurals, a line for every word.
 
-    A line break after each stretch of kanji or kana keeps tokenizers from joining a word and its particle, which they do
-    in one sentence and not in the next. The one at the start keeps what a tokenizer puts before a text's first character
-    (Llama's `▁`) off it.
+    Line breaks between words, and after each stretch of kanji or kana, keep tokenizers from joining a word and its
+    neighbour, which they do in one sentence and not in the next. The one at the start keeps what a tokenizer puts
+    before a text's first character (Llama's `▁`) off it.
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     text = _PLURALS.sub("", _POSSESSIVES.sub(" ", text))
-    return "\n" + _SCRIPT_ENDS.sub("\n", _WORD_STARTS.sub(" ", text))
+    return "\n" + _SCRIPT_ENDS.sub("\n", _WORD_STARTS.sub("\n", text))
 
 
 def _runs(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[str, list[_Piece]]]:
     """Yield the pieces of each stretch of letters of one script in one word, with the script."""
     run: list[_Piece] = []
-    script = ""
+    script, end = "", 0
     for piece in _pieces(text, ids, offsets):
         word = piece.text.strip()
         is_word = any(char.isalnum() for char in word) and word not in _QUESTION_KANJI
         own = _script_of(word) if is_word else ""
-        if run and (own != script or piece.text[0] == " "):
+        # Some tokenizers have white space in their pieces, others drop it.
+        if run and (own != script or piece.text[0].isspace() or piece.start > end):
             yield script, run
             run = []
-        script = own
+        script, end = own, piece.start + len(piece.text)
         if is_word:
-            run.append(_Piece(piece.ids, word))
+            run.append(piece._replace(text=word))
     if run:
         yield script, run
 
@@ -126,14 +128,14 @@ def _pieces(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -
         if last <= first:
             continue
         if held and first >= end:
-            yield _Piece(tuple(held), text[start:end])
+            yield _Piece(tuple(held), text[start:end], start)
             held = []
         if not held:
             start, end = first, last
         held.append(token_id)
         end = max(end, last)
     if held:
-        yield _Piece(tuple(held), text[start:end])
+        yield _Piece(tuple(held), text[start:end], start)
 
 
 def _terms(script: str, run: Sequence[_Piece]) -> Iterator[str]:
