@@ -21,9 +21,9 @@ LEVELS = (
         "examples",
         "fix",
         "probing",
+        "personas",
         "training",
         "merging",
-        "persona",
         "comparing",
         "reporting",
     ),
@@ -49,6 +49,7 @@ IN_FUNCTIONS_ONLY = {
     "pydantic": set[str](),
     "matplotlib": set[str](),
     "markdown_it": set[str](),
+    "bm25s": set[str](),
 }
 """Packages that take long to import, and the modules that may do so at their top."""
 

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from finetooth.merging.lora.combining import combine_adapters
     from finetooth.merging.lora.extracting import Extraction, extract_adapter
     from finetooth.merging.merge import merge
+    from finetooth.personas.checking import PersonaReport, check_persona
+    from finetooth.personas.lookup import FactIndex, FoundFact
+    from finetooth.personas.prompt import PersonaPrompt, Prompted
+    from finetooth.personas.reading import load_persona
+    from finetooth.personas.sheet import Persona
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
     from finetooth.records import read_records, records_of
@@ -58,16 +63,22 @@ __all__ = [
     "DataConfig",
     "Encoded",
     "Extraction",
+    "FactIndex",
     "Finding",
     "FinetoothError",
     "ForestMixin",
     "ForestTrainer",
+    "FoundFact",
     "Inspection",
     "LabelsConfig",
     "MetricsCallback",
+    "Persona",
+    "PersonaPrompt",
+    "PersonaReport",
     "ProbeCallback",
     "ProbeReport",
     "ProgressReport",
+    "Prompted",
     "Record",
     "Rendered",
     "Report",
@@ -78,12 +89,14 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "check_persona",
     "combine_adapters",
     "compare",
     "encode",
     "encode_dataset",
     "extract_adapter",
     "inspect",
+    "load_persona",
     "load_tokenizer",
     "make_setup",
     "merge",
@@ -106,6 +119,11 @@ _HOMES = {
     "finetooth.merging.lora.combining": ("combine_adapters",),
     "finetooth.merging.lora.extracting": ("Extraction", "extract_adapter"),
     "finetooth.merging.merge": ("merge",),
+    "finetooth.personas.checking": ("PersonaReport", "check_persona"),
+    "finetooth.personas.lookup": ("FactIndex", "FoundFact"),
+    "finetooth.personas.prompt": ("PersonaPrompt", "Prompted"),
+    "finetooth.personas.reading": ("load_persona",),
+    "finetooth.personas.sheet": ("Persona",),
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),
     "finetooth.records": ("read_records", "records_of"),

@@ -93,7 +93,7 @@ def test_pdf(two: Path, evil: Path, tmp_path: Path) -> None:
         assert re.search(r"<script>document\.title", said)  # as text, which a reader sees
 
 
-def test_the_command(two: Path, tmp_path: Path, finetooth: Finetooth) -> None:
+def test_the_command(two: Path, tmp_path: Path, finetooth: Finetooth) -> None:  # noqa: F811
     result = finetooth("report", str(two))
     assert result.code == 0
     assert "Stop behaviour" in result.out

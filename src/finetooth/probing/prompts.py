@@ -12,7 +12,7 @@ from finetooth.inspection import open_records
 from finetooth.labels import Setup, encode_records
 from finetooth.messages import say
 from finetooth.records import records_of
-from finetooth.types import IGNORE_INDEX, Encoded, Record
+from finetooth.types import IGNORE_INDEX, Encoded, Message, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,12 @@ def prompts_of_data(sources: Sequence[str], setup: Setup, config: Config) -> Ite
     Whatever labels are trained on, inference supplies what the chat template says: the labels are finetooth's own, and
     those of rows that are encoded already.
     """
-    for encoded, record in _encoded(open_records(list(sources), config.data), setup):
+    yield from prompts_of_records(open_records(list(sources), config.data), setup)
+
+
+def prompts_of_records(records: Iterable[Record], setup: Setup) -> Iterator[Prompt]:
+    """Yield the prompt of each record's last answer, as `prompts_of_data` does."""
+    for encoded, record in _encoded(records, setup):
         prompt = prompt_of(encoded, record)
         if prompt is not None:
             yield prompt
@@ -82,6 +87,36 @@ def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> 
     """
     if setup.template is None:
         raise DataError(say("probing.no_template"), where=str(path), help="--template chatml")
+    before = [{"role": "system", "content": system}] if system else []
+    for number, line in lines_of(path):
+        yield prompt_of_turn(
+            [*before, {"role": "user", "content": line}], setup, index=number, where=path, question=line
+        )
+
+
+def prompt_of_turn(messages: list[Message], setup: Setup, *, index: int, where: Path, question: str) -> Prompt:
+    """Return the prompt of a conversation whose answer is to be written.
+
+    Args:
+        messages: The last one is the user's.
+        setup: Whose chat template renders them.
+        index: The number of the user's line, from 0.
+        where: The file that holds it.
+        question: The user's words.
+    """
+    assert setup.template is not None, "whoever asks lines has refused a model without a chat template"
+    (record,) = records_of([{"messages": messages}])
+    rendered = setup.template.render(record.messages or [], add_generation_prompt=True)
+    encoding = setup.tokenizer.encode([rendered], add_special_tokens=False)[0]
+    return Prompt(record=index, where=f"{where}:{index + 1}", input_ids=list(encoding.ids), question=question)
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that hold something, each with its number from 0.
+
+    Raises:
+        DataError: The file cannot be read, or holds no such line.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -90,10 +125,4 @@ def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> 
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines()) if line.strip()]
     if not lines:
         raise DataError(say("probing.no_prompts"), where=str(path), help=say("probing.no_prompts_help"))
-    before = [{"role": "system", "content": system}] if system else []
-    for number, line in lines:
-        messages = [*before, {"role": "user", "content": line}]
-        (record,) = records_of([{"messages": messages}])
-        rendered = setup.template.render(record.messages or [], add_generation_prompt=True)
-        encoding = setup.tokenizer.encode([rendered], add_special_tokens=False)[0]
-        yield Prompt(record=number, where=f"{path}:{number + 1}", input_ids=list(encoding.ids), question=line)
+    return lines
