@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tokenizers
+
 from finetooth.config import Config, LabelsConfig
 from finetooth.errors import DataError
 from finetooth.inspection import open_records
 from finetooth.labels import Setup, encode_records
 from finetooth.messages import say
 from finetooth.records import records_of
-from finetooth.types import IGNORE_INDEX, Encoded, Record
+from finetooth.template import ChatTemplate
+from finetooth.tokenizer import Tokenizer
+from finetooth.types import IGNORE_INDEX, Encoded, Message, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,19 @@ def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> 
     before = [{"role": "system", "content": system}] if system else []
     for number, line in lines:
         messages = [*before, {"role": "user", "content": line}]
-        (record,) = records_of([{"messages": messages}])
-        rendered = setup.template.render(record.messages or [], add_generation_prompt=True)
-        encoding = setup.tokenizer.encode([rendered], add_special_tokens=False)[0]
-        yield Prompt(record=number, where=f"{path}:{number + 1}", input_ids=list(encoding.ids), question=line)
+        ids = encode_prompt(setup.tokenizer, setup.template, messages)[1].ids
+        yield Prompt(record=number, where=f"{path}:{number + 1}", input_ids=list(ids), question=line)
+
+
+def encode_prompt(
+    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message]
+) -> tuple[str, tokenizers.Encoding]:
+    """Return the prompt of a conversation as inference supplies it, as text and encoded.
+
+    Raises:
+        FinetoothError: The template refuses the conversation, or a text cannot be encoded.
+    """
+    (record,) = records_of([{"messages": list(messages)}])
+    told = [template.in_content_form(message) for message in record.messages or []]
+    text = template.render(told, add_generation_prompt=True)
+    return text, tokenizer.encode([text], add_special_tokens=False)[0]

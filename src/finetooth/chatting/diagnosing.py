@@ -1,0 +1,145 @@
+"""Why an answer ended as it did: what generation saw, what was learned, and where to look."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetooth.chatting.turn import Fault, Turn
+from finetooth.messages import say
+from finetooth.runs import FINDINGS, Run
+
+NEVER = 0.05
+"""The probability below which a stop was never near. Toys that learned to stop give it at least 0.9 at the end of an
+answer, those that did not less than 0.001 everywhere (docs/chatting.md)."""
+
+_RULES: Mapping[Fault, tuple[str, ...]] = {
+    "leaked": ("LAB001", "TOK009"),
+    "passed-over": ("RUN001",),
+    "repeats": ("LAB002", "LAB003"),
+    "runs-on": ("LAB002", "LAB003"),
+}
+"""The rules that find the causes of a fault in labels and files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What is to be said of a fault."""
+
+    cause: str
+    """One sentence."""
+    found: tuple[str, ...] = ()
+    """What the check of the run's own data had found, where the model is that of a run."""
+    command: str | None = None
+    """What finds it, to be pasted."""
+
+
+def ended(turn: Turn) -> str:
+    """Return why generation ended, as a sentence."""
+    speaker = turn.prompt.speaker
+    count = f"{len(turn.ids):,}"
+    ids = ", ".join(map(str, sorted(speaker.stop_ids)))
+    if turn.end == "stop":
+        last = turn.ids[-1]
+        return say("chatting.ended_stop", token=shown_token(turn, last), id=last, file=turn.stop_file)
+    if turn.end == "limit":
+        return say("chatting.ended_limit" if ids else "chatting.ended_limit_no_ids", count=count, ids=ids)
+    if turn.end == "context":
+        return say("chatting.ended_context", count=count, context=f"{speaker.context or 0:,}")
+    return say("chatting.ended_interrupted", count=count)
+
+
+def shown_token(turn: Turn, token_id: int) -> str:
+    """Return a token as it is shown in answers: `⟨</s>⟩` where it is special."""
+    tokenizer = turn.prompt.speaker.tokenizer
+    piece = tokenizer.piece(token_id)
+    return f"⟨{piece}⟩" if tokenizer.is_special(token_id) else piece
+
+
+def diagnose(turn: Turn) -> Diagnosis | None:
+    """Return the likely cause of what is wrong with an answer's end; `None` where nothing is."""
+    if turn.fault is None:
+        return None
+    speaker, answer = turn.prompt.speaker, turn.answer
+    rules = _RULES[turn.fault]
+    if turn.fault == "leaked":
+        literal = str(answer.leaked)
+        ids = leaked_ids(turn, literal)
+        known = {token.content for token in speaker.tokenizer.added_tokens.values()}
+        rules = ("LAB001",) if literal in known else ("TOK009",)
+        key = "chatting.leaked_token" if literal in known else "chatting.leaked_text"
+        cause = say(key, literal=literal, ids=" ".join(map(str, ids)))
+    elif turn.fault == "passed-over":
+        literal = str(answer.passed_over)
+        stops = ", ".join(map(str, sorted(speaker.stop_ids))) or say("chatting.nothing")
+        number = speaker.tokenizer.backend.token_to_id(literal)
+        cause = say("chatting.passed_over", literal=literal, id=number, ids=stops)
+    else:
+        cause, is_near = _chance(turn)
+        if is_near:
+            return Diagnosis(cause=cause)
+    return Diagnosis(cause=cause, found=tuple(_found(speaker.name, rules)), command=_command(speaker.name, rules))
+
+
+def _chance(turn: Turn) -> tuple[str, bool]:
+    """Return what is known of a stop that did not come, and whether it was near."""
+    from finetooth.chatting.answering import stop_probabilities
+
+    speaker = turn.prompt.speaker
+    chances = stop_probabilities(speaker.model, turn.prompt.ids, turn.ids, speaker.stop_ids)
+    if not chances:
+        return say("chatting.no_room"), True
+    place = max(range(len(chances)), key=chances.__getitem__)
+    best = chances[place]
+    if best >= NEVER:
+        return say("chatting.stop_was_near", percent=f"{best:.0%}", place=place, limit=turn.max_tokens), True
+    percent = f"{best:.1%}" if best >= 0.001 else "0.1%"
+    key = "chatting.never_stops" if best >= 0.001 else "chatting.never_stops_at_all"
+    return say(key, percent=percent), False
+
+
+def leaked_ids(turn: Turn, literal: str) -> Sequence[int]:
+    """Return the ids that spell the first literal terminator of an answer."""
+    tokenizer = turn.prompt.speaker.tokenizer
+    plain = [one for one in turn.ids if not tokenizer.is_special(one)]
+    decode = tokenizer.backend.decode
+    low, high = 1, len(plain)
+    while low < high:
+        middle = (low + high) // 2
+        if literal in decode(plain[:middle]):
+            high = middle
+        else:
+            low = middle + 1
+    start = low
+    while start > 0 and literal not in decode(plain[start:low]):
+        start -= 1
+    return plain[start:low]
+
+
+def _found(name: str, rules: Sequence[str]) -> Iterator[str]:
+    """Yield what the check before training had found of these rules."""
+    if not Path(name).is_dir():
+        return
+    try:
+        report: Any = Run(Path(name)).read_json(FINDINGS)
+    except (OSError, ValueError):
+        return
+    for finding in (report or {}).get("findings", []) if isinstance(report, dict) else []:
+        if isinstance(finding, dict) and finding.get("code") in rules:
+            cause = finding.get("cause")
+            code, count = str(finding["code"]), finding.get("count")
+            under = f" ({cause['code']})" if isinstance(cause, dict) and cause.get("code") else ""
+            yield say(
+                "chatting.found_before",
+                code=f"{code} {finding.get('name', '')}{under}",
+                count=count,
+                total=report.get("num_records"),
+                file=Path(name) / FINDINGS,
+            )
+
+
+def _command(name: str, rules: Sequence[str]) -> str:
+    return f"finetooth check DATA --model {shlex.quote(name)} --select {','.join(rules)}"
