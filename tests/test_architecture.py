@@ -21,9 +21,9 @@ LEVELS = (
         "examples",
         "fix",
         "probing",
+        "personas",
         "training",
         "merging",
-        "personas",
         "chatting",
         "comparing",
         "report",
@@ -49,6 +49,7 @@ IN_FUNCTIONS_ONLY = {
     "rich": set[str](),
     "pydantic": set[str](),
     "matplotlib": set[str](),
+    "bm25s": set[str](),
 }
 """Packages that take long to import, and the modules that may do so at their top."""
 

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from finetooth.merging.lora.combining import combine_adapters
     from finetooth.merging.lora.extracting import Extraction, extract_adapter
     from finetooth.merging.merge import merge
+    from finetooth.personas.lookup import FactIndex, FoundFact
+    from finetooth.personas.prompt import PersonaPrompt, Prompted
+    from finetooth.personas.reading import load_persona
+    from finetooth.personas.sheet import Persona
     from finetooth.probing.probe import probe
     from finetooth.probing.report import ProbeReport
     from finetooth.records import read_records, records_of
@@ -56,15 +60,20 @@ __all__ = [
     "DataConfig",
     "Encoded",
     "Extraction",
+    "FactIndex",
     "Finding",
     "FinetoothError",
     "ForestMixin",
     "ForestTrainer",
+    "FoundFact",
     "Inspection",
     "LabelsConfig",
     "MetricsCallback",
+    "Persona",
+    "PersonaPrompt",
     "ProbeCallback",
     "ProbeReport",
+    "Prompted",
     "Record",
     "Rendered",
     "Report",
@@ -81,6 +90,7 @@ __all__ = [
     "encode_dataset",
     "extract_adapter",
     "inspect",
+    "load_persona",
     "load_tokenizer",
     "make_setup",
     "merge",
@@ -102,6 +112,10 @@ _HOMES = {
     "finetooth.merging.lora.combining": ("combine_adapters",),
     "finetooth.merging.lora.extracting": ("Extraction", "extract_adapter"),
     "finetooth.merging.merge": ("merge",),
+    "finetooth.personas.lookup": ("FactIndex", "FoundFact"),
+    "finetooth.personas.prompt": ("PersonaPrompt", "Prompted"),
+    "finetooth.personas.reading": ("load_persona",),
+    "finetooth.personas.sheet": ("Persona",),
     "finetooth.probing.probe": ("probe",),
     "finetooth.probing.report": ("ProbeReport",),
     "finetooth.records": ("read_records", "records_of"),

@@ -11,7 +11,8 @@ A stream that is closed before its end is an interrupted answer; what was writte
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ from finetooth.probing.prompts import Prompt
 from finetooth.types import Message
 
 if TYPE_CHECKING:
-    from finetooth.personas import FoundFact, PersonaPrompt
+    from finetooth.personas.lookup import FoundFact
+    from finetooth.personas.prompt import PersonaPrompt
 
 _ROOM = 4
 """An answer has room for at least this part of the context, or for all that it may have, before turns are dropped."""
@@ -120,17 +122,18 @@ class Conversation:
         stream = TextStream(self.speaker.tokenizer, self.speaker.terminators)
         is_whole = False
         try:
-            for token_id in self._ids(answering):
-                answering.ids.append(token_id)
-                yield from stream.push(token_id)
+            with closing(self._ids(answering)) as ids:
+                for token_id in ids:
+                    answering.ids.append(token_id)
+                    yield from stream.push(token_id)
             is_whole = not self._stop.is_set()
             yield from stream.finish()
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             self.turns.append(self._turn(text, answering, is_whole=is_whole))
             raise
         self.turns.append(self._turn(text, answering, is_whole=is_whole))
 
-    def _ids(self, answering: _Answering) -> Iterator[int]:
+    def _ids(self, answering: _Answering) -> Generator[int, None, None]:
         from finetooth.chatting.answering import answer
 
         try:

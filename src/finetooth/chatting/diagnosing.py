@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetooth.chatting.speaker import Speaker
 from finetooth.chatting.turn import Fault, Turn
 from finetooth.messages import say
-from finetooth.runs import FINDINGS, Run
+from finetooth.runs import FINDINGS, RECIPE, Run
 
 NEVER = 0.05
 """The probability below which a stop was never near. Toys that learned to stop give it at least 0.9 at the end of an
@@ -81,7 +82,7 @@ def diagnose(turn: Turn) -> Diagnosis | None:
         cause, is_near = _chance(turn)
         if is_near:
             return Diagnosis(cause=cause)
-    return Diagnosis(cause=cause, found=tuple(_found(speaker.name, rules)), command=_command(speaker.name, rules))
+    return Diagnosis(cause=cause, found=tuple(_found(speaker.name, rules)), command=_command(speaker, rules))
 
 
 def _chance(turn: Turn) -> tuple[str, bool]:
@@ -141,5 +142,38 @@ def _found(name: str, rules: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _command(name: str, rules: Sequence[str]) -> str:
-    return f"finetooth check DATA --model {shlex.quote(name)} --select {','.join(rules)}"
+def _command(speaker: Speaker, rules: Sequence[str]) -> str:
+    """Return the check that finds the cause, with the data and labels of the run where the model is that of one."""
+    recipe = _recipe(speaker.name)
+    trained = _section(recipe, "data").get("train")
+    data = [str(one) for one in trained] if isinstance(trained, list) and trained else ["DATA"]
+    words = [*data, "--model", speaker.tokenizer.name]
+    labels = _section(recipe, "labels")
+    if labels.get("way") != "finetooth":
+        for key, flag in _LABELS.items():
+            if isinstance(value := labels.get(key), str):
+                words += [flag, value]
+    return shlex.join(["finetooth", "check", *words, "--select", ",".join(rules)])
+
+
+_LABELS = {
+    "way": "--labels",
+    "response_template": "--response-template",
+    "instruction_template": "--instruction-template",
+}
+"""The settings of a recipe without which the labels of other software would not be made again."""
+
+
+def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = recipe.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _recipe(name: str) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load((Path(name) / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}

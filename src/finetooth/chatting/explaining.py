@@ -14,7 +14,7 @@ from finetooth.view.pieces import readable_piece
 from finetooth.view.visible import cells, harmless
 
 if TYPE_CHECKING:
-    from finetooth.personas import FoundFact
+    from finetooth.personas.lookup import FoundFact
 
 NEAR_END = 24
 """Tokens that are shown of a prompt and of an answer, from the end; `/why all` shows all."""

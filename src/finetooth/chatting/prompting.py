@@ -14,7 +14,8 @@ from finetooth.template.attribution import attribute
 from finetooth.types import Message
 
 if TYPE_CHECKING:
-    from finetooth.personas import FoundFact, PersonaPrompt
+    from finetooth.personas.lookup import FoundFact
+    from finetooth.personas.prompt import PersonaPrompt
 
 Origin = Literal["template", "system", "history", "facts", "question"]
 """Where a token of a prompt came from: the chat template's own marks, the system message, earlier turns, what a persona

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,9 @@ class Screen:
         """Print who answers, and how to get help."""
         for conversation in conversations:
             speaker = conversation.speaker
-            stops = ", ".join(
-                f"{speaker.tokenizer.piece(one)} ({one})" for one in sorted(speaker.stop_ids)
-            ) or say("chatting.nothing")
+            stops = ", ".join(f"{speaker.tokenizer.piece(one)} ({one})" for one in sorted(speaker.stop_ids)) or say(
+                "chatting.nothing"
+            )
             about = say("chatting.welcome", stops=stops, template=Path(speaker.template.name).name)
             name = shorten_middle(harmless(speaker.name), width=self.width)
             self.print([[(name, "heading")], *fold([(harmless(about), "quiet")], width=self.width)])
@@ -119,7 +119,7 @@ class Screen:
         return [*lines_of([*stretches, *flow.finish()]), *ending(conversation.turns[-1], width=width)]
 
     @contextmanager
-    def _counting(self, conversation: Conversation) -> Iterator[Counter]:
+    def _counting(self, conversation: Conversation) -> Iterator[Callable[[int], None]]:
         counter = Counter(shorten_middle(harmless(conversation.speaker.name), width=self.width // 2))
         shows = self.is_terminal and sys.stderr.isatty()
         try:
@@ -155,5 +155,3 @@ class Counter:
 
 def _silent(count: int) -> None:
     """Count for nobody."""
-
-

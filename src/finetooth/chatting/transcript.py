@@ -20,7 +20,9 @@ def transcript(conversation: Conversation) -> dict[str, Any]:
     An answer that did not end as answers should (cut, interrupted, with a leaked terminator) has `"train": false`:
     nothing is to be learned from it.
     """
-    messages: list[Message] = [] if conversation.system is None else [{"role": "system", "content": conversation.system}]
+    messages: list[Message] = (
+        [] if conversation.system is None else [{"role": "system", "content": conversation.system}]
+    )
     for turn in conversation.turns:
         messages.append({**turn.prompt.messages[-1]})
         answer: Message = {"role": "assistant", "content": turn.text}

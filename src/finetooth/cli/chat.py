@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from finetooth.chatting.conversation import Conversation
     from finetooth.chatting.screen import Screen
     from finetooth.chatting.settings import Settings
-    from finetooth.personas import Persona
+    from finetooth.personas.sheet import Persona
 
 _FAILED = 2
 
@@ -68,7 +68,7 @@ def command(
     settings = Settings(temperature=temperature, top_p=top_p, seed=seed, max_new_tokens=max_new_tokens)
     who = None
     if persona is not None:
-        from finetooth.personas import load_persona
+        from finetooth.personas.reading import load_persona
 
         who = load_persona(persona)
     conversations = [_conversation(model, adapter, who, system, settings, invocation)]
@@ -109,7 +109,7 @@ def _conversation(
         speaker = load_speaker(model, adapter=adapter, config=invocation.config)
         prompt = None
         if persona is not None:
-            from finetooth.personas import PersonaPrompt
+            from finetooth.personas.prompt import PersonaPrompt
 
             prompt = PersonaPrompt(persona, speaker.tokenizer)
         return Conversation(speaker, system=system, persona=prompt, settings=settings)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from finetooth.config import closest
+from finetooth.config.yamlnodes import Node, parse_documents, read_documents
 from finetooth.errors import ConfigError
 from finetooth.merging.methods import METHODS, Method
 from finetooth.merging.references import ModelReference
 from finetooth.merging.settings import Settings, read_setting
 from finetooth.merging.tokens import TokenizerChoice, read_tokenizer
-from finetooth.merging.yamlnodes import Node, parse_documents, read_documents
 from finetooth.messages import say
 
 DTYPES = ("float32", "float16", "bfloat16")

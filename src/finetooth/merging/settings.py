@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetooth.config.yamlnodes import Node
 from finetooth.errors import ConfigError
 from finetooth.merging.methods import Parameter, Value
-from finetooth.merging.yamlnodes import Node
 from finetooth.messages import say
 
 Settings = Mapping[str, "Setting"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetooth.config.yamlnodes import Node
 from finetooth.merging.references import ModelReference
-from finetooth.merging.yamlnodes import Node
 from finetooth.messages import say
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 from jinja2 import nodes
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -322,6 +323,11 @@ def compile_source(source: str, *, name: str) -> jinja2.Template:
         raise TemplateError(
             say("template.syntax", message=_brief(message)), where=name, help=say("template.syntax_help")
         ) from error
+
+
+def variables_of(source: str) -> frozenset[str]:
+    """Return the names that a template takes from outside: its variables, and the globals that it calls."""
+    return frozenset(jinja2.meta.find_undeclared_variables(_environment.parse(source)))
 
 
 def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -> tuple[str, list[tuple[int, int]]]:

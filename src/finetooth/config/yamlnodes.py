@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetooth.config import closest
+from finetooth.config.keys import closest
 from finetooth.errors import ConfigError
 from finetooth.messages import say
 
@@ -30,27 +30,27 @@ class Node:
             ConfigError: It is no mapping, or has another key.
         """
         if not isinstance(self.value, dict):
-            raise self.error(say("merging.not_a_mapping", what=what, value=self.shown))
+            raise self.error(say("yaml.not_a_mapping", what=what, value=self.shown))
         known = list(known)
         for name, node in self.value.items():
             if name not in known:
                 near = closest(name, known)
                 remedy = (
-                    say("merging.did_you_mean", name=near) if near else say("merging.known_keys", keys=", ".join(known))
+                    say("config.did_you_mean", name=near) if near else say("yaml.known_keys", keys=", ".join(known))
                 )
-                raise node.error(say("merging.unknown_key", key=name, what=what), help=remedy)
+                raise node.error(say("yaml.unknown_key", key=name, what=what), help=remedy)
         return dict(self.value)
 
     def names(self, what: str) -> dict[str, Node]:
         """Return the node's mapping, whatever its keys are."""
         if not isinstance(self.value, dict):
-            raise self.error(say("merging.not_a_mapping", what=what, value=self.shown))
+            raise self.error(say("yaml.not_a_mapping", what=what, value=self.shown))
         return dict(self.value)
 
     def items(self, what: str) -> list[Node]:
         """Return the node's list, which must not be empty."""
         if not isinstance(self.value, list) or not self.value:
-            raise self.error(say("merging.not_a_list", what=what, value=self.shown))
+            raise self.error(say("yaml.not_a_list", what=what, value=self.shown))
         return self.value
 
     def text(self, what: str) -> str:
@@ -59,7 +59,7 @@ class Node:
             return self.value
         if isinstance(self.value, int | float) and not isinstance(self.value, bool):
             return str(self.value)  # a model's name may look like a number
-        raise self.error(say("merging.not_a_text", what=what, value=self.shown))
+        raise self.error(say("yaml.not_a_text", what=what, value=self.shown))
 
     @property
     def shown(self) -> str:
