@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from finetooth.chatting.diagnosing import diagnose, ended
-from finetooth.chatting.flow import readable
+from finetooth.chatting.diagnosing import diagnose, ended, leaked_ids
+from finetooth.chatting.flow import folded, readable
 from finetooth.chatting.turn import Turn
 from finetooth.messages import say
-from finetooth.view.paint import JOINT, Styled, fold
+from finetooth.view.paint import Styled
 from finetooth.view.pieces import readable_piece
 from finetooth.view.visible import cells, harmless
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NEAR_END = 24
 """Tokens that are shown of a prompt and of an answer, from the end; `/why all` shows all."""
+NEAR_LEAK = 6
+"""Tokens that are shown before and from the beginning of a leaked terminator on."""
 _INDENT = 2
 
 
@@ -31,7 +33,7 @@ def why(turn: Turn, *, width: int, whole: bool = False) -> Iterator[Styled]:
     """
     prompt = turn.prompt
     parts = say("chatting.comma").join(
-        f"{say(f'chatting.from_{origin}')} {count:,}".replace(" ", JOINT) for origin, count in prompt.origins.items()
+        f"{say(f'chatting.from_{origin}')} {count:,}" for origin, count in prompt.origins.items()
     )
     yield from _heading(say("chatting.prompt_head", count=f"{len(prompt.ids):,}", parts=parts), width)
     if turn.num_dropped:
@@ -55,32 +57,47 @@ def why(turn: Turn, *, width: int, whole: bool = False) -> Iterator[Styled]:
     for found in diagnosis.found:
         yield from _paragraph(found, "", width)
     if diagnosis.command is not None:
-        yield from _paragraph(diagnosis.command, "place", width)
+        # Folded, it could not be pasted.
+        yield [("  ", ""), (harmless(diagnosis.command), "place")]
 
 
 def tokens(turn: Turn, ids: Sequence[int], *, width: int, whole: bool) -> Iterator[Styled]:
-    """Yield ids with their pieces, those at the end alone unless the whole is wanted."""
+    """Yield ids with their pieces: those at the end and around a leaked terminator alone, unless all are wanted."""
     tokenizer = turn.prompt.speaker.tokenizer
-    hidden = 0 if whole or len(ids) <= NEAR_END + 2 else len(ids) - NEAR_END
-    line: list[tuple[str, str]] = []
-    if hidden:
-        line += [(say("chatting.hidden", count=f"{hidden:,}").replace(" ", JOINT), "quiet"), ("  ", "")]
-    for one in ids[hidden:]:
-        line.append((f"{one}{JOINT}", "quiet"))
+    leaked = frozenset() if ids is turn.prompt.ids else _leaked(turn, ids)
+    first = min(leaked, default=len(ids))
+    shown = {*range(max(len(ids) - NEAR_END, 0), len(ids)), *range(max(first - NEAR_LEAK, 0), first + NEAR_LEAK)}
+    words: list[list[tuple[str, str]]] = []
+    hidden = 0
+    for index, one in enumerate(ids):
+        if not (whole or index in shown):
+            hidden += 1
+            continue
+        if hidden:
+            words.append([(say("chatting.hidden", count=f"{hidden:,}"), "quiet")])
+            hidden = 0
         if tokenizer.is_special(one):
-            line.append((f"⟨{harmless(tokenizer.piece(one))}⟩", "special"))
+            piece = (f"⟨{harmless(tokenizer.piece(one))}⟩", "special")
         else:
-            piece = harmless(readable_piece(tokenizer, one)).replace(" ", JOINT)
-            line.append((f"'{piece}'", "meant" if piece in turn.prompt.speaker.terminators else ""))
-        line.append(("  ", ""))
-    yield from _words(line[:-1] or [(say("chatting.nothing"), "quiet")], width)
+            piece = (f"'{harmless(readable_piece(tokenizer, one))}'", "meant" if index in leaked else "")
+        words.append([(f"{one} ", "quiet"), piece])
+    yield from _words(words or [[(say("chatting.nothing"), "quiet")]], width)
+
+
+def _leaked(turn: Turn, ids: Sequence[int]) -> frozenset[int]:
+    """Return where in an answer the ids stand that spell its literal terminator."""
+    if turn.answer.leaked is None:
+        return frozenset()
+    spelled = tuple(leaked_ids(turn, turn.answer.leaked))
+    starts = (start for start in range(len(ids)) if tuple(ids[start : start + len(spelled)]) == spelled)
+    return frozenset(index for start in starts for index in range(start, start + len(spelled)))
 
 
 def facts(found: Sequence[FoundFact], *, width: int) -> Iterator[Styled]:
     """Yield facts with their scores, one below the other."""
     for fact in found:
-        line = [(f"{fact.score:.2f}{JOINT}{JOINT}", "quiet"), (harmless(fact.text), "")]
-        yield from fold(line, width=width, first_indent=_INDENT, indent=_INDENT + 6)
+        line = [(f"{fact.score:.2f}  ", "quiet"), (harmless(fact.text), "")]
+        yield from folded(line, width=width, first_indent=_INDENT, indent=_INDENT + 6)
 
 
 def ending(turn: Turn, *, width: int) -> Iterator[Styled]:
@@ -88,10 +105,12 @@ def ending(turn: Turn, *, width: int) -> Iterator[Styled]:
     text = ended(turn)
     if turn.fault is not None:
         text = say("chatting.and_why", ended=text, fault=say(f"chatting.fault_{turn.fault.replace('-', '_')}"))
-    yield from fold([(f"─{JOINT}", "quiet"), (harmless(text), "quiet" if turn.is_sound else "warning")], width=width)
+    yield from folded(
+        [("─ ", "quiet"), (harmless(text), "quiet" if turn.is_sound else "warning")], width=width, indent=2
+    )
     if turn.num_dropped:
         note = say("chatting.dropped", count=turn.num_dropped, context=f"{turn.prompt.speaker.context or 0:,}")
-        yield from fold([(f"─{JOINT}", "quiet"), (note, "quiet")], width=width)
+        yield from folded([("─ ", "quiet"), (note, "quiet")], width=width, indent=2)
 
 
 def prose(text: str, *, width: int, style: str = "", indent: int = 0) -> Iterator[Styled]:
@@ -99,37 +118,32 @@ def prose(text: str, *, width: int, style: str = "", indent: int = 0) -> Iterato
     for line in readable(text).split("\n"):
         own = len(line) - len(line.lstrip(" "))
         first = min(own + indent, width // 2)
-        yield from fold([(line.strip(" "), style)], width=width, first_indent=first, indent=first)
+        yield from folded([(line.strip(" "), style)], width=width, first_indent=first, indent=first)
 
 
 def _heading(text: str, width: int) -> Iterator[Styled]:
-    yield from fold([(text, "heading")], width=width, indent=_INDENT)
+    yield from folded([(text, "heading")], width=width, indent=_INDENT)
 
 
 def _paragraph(text: str, style: str, width: int) -> Iterator[Styled]:
-    yield from fold([(harmless(text), style)], width=width, first_indent=_INDENT, indent=_INDENT)
+    yield from folded([(harmless(text), style)], width=width, first_indent=_INDENT, indent=_INDENT)
 
 
-def _words(line: Sequence[tuple[str, str]], width: int) -> Iterator[Styled]:
-    """Fold a line whose words have several styles: a word is what stands between two blanks."""
-    out: list[tuple[str, str]] = [(" " * _INDENT, "")]
-    used = begun = _INDENT
-    word: list[tuple[str, str]] = []
-    for text, style in [*line, ("  ", "")]:
-        if text != "  ":
-            word.append((text, style))
-            continue
-        size = sum(cells(part) for part, _ in word)
-        gap = 0 if used == begun else 2
-        if used + gap + size > width and used > begun:
-            yield out
-            out, used, gap = [(" " * _INDENT, "")], begun, 0
+def _words(words: Sequence[Styled], width: int) -> Iterator[Styled]:
+    """Yield words, each of several styles, with two blanks between; one that no line holds is cut."""
+    line: list[tuple[str, str]] = [(" " * _INDENT, "")]
+    used = _INDENT
+    for word in words:
+        size = sum(cells(text) for text, _ in word)
+        if used > _INDENT and used + 2 + size > width:
+            yield line
+            line, used = [(" " * _INDENT, "")], _INDENT
         if used + size > width:
-            folded = list(fold(word, width=width, first_indent=_INDENT, indent=_INDENT + 2))
-            yield from folded[:-1]
-            out, used = list(folded[-1]), sum(cells(part) for part, _ in folded[-1])
-        else:
-            out += [(" " * gap, ""), *word]
-            used += gap + size
-        word = []
-    yield out
+            *before, last = folded(word, width=width, first_indent=_INDENT, indent=_INDENT)
+            yield from before
+            line, used = last, sum(cells(text) for text, _ in last)
+            continue
+        gap = 2 if used > _INDENT else 0
+        line += [(" " * gap, ""), *word]
+        used += gap + size
+    yield line

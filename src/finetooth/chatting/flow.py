@@ -90,6 +90,21 @@ class Flow:
         return out
 
 
+def folded(line: Iterable[Stretch], *, width: int, first_indent: int = 0, indent: int = 0) -> list[list[Stretch]]:
+    """Fold a line of prose; Latin words (file names, options) are cut only where no line can hold them.
+
+    Args:
+        line: Stretches without line breaks.
+        width: The cells that no line exceeds.
+        first_indent: Blanks before the first line.
+        indent: Blanks before the others, as many at least.
+    """
+    flow = Flow(width - max(indent, first_indent))
+    stretches = [out for text, style in line for out in flow.push(text, style)]
+    lines = lines_of([*stretches, *flow.finish()])
+    return [[(" " * (indent if number else first_indent), ""), *one] for number, one in enumerate(lines)]
+
+
 def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     """Return the same text with neighbours of one style as one stretch."""
     out: list[list[str]] = []

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from finetooth.chatting.conversation import Conversation
 from finetooth.chatting.explaining import ending
-from finetooth.chatting.flow import Flow, Stretch, lines_of
+from finetooth.chatting.flow import Flow, Stretch, folded, lines_of
 from finetooth.chatting.streaming import Piece
 from finetooth.messages import say
-from finetooth.view.paint import Styled, fold, paint, shorten_middle
+from finetooth.view.paint import Styled, paint, shorten_middle
 from finetooth.view.visible import cells, harmless
 
 WIDE = 80
@@ -61,8 +61,8 @@ class Screen:
             )
             about = say("chatting.welcome", stops=stops, template=Path(speaker.template.name).name)
             name = shorten_middle(harmless(speaker.name), width=self.width)
-            self.print([[(name, "heading")], *fold([(harmless(about), "quiet")], width=self.width)])
-        self.print([*fold([(say("chatting.welcome_help"), "quiet")], width=self.width), []])
+            self.print([[(name, "heading")], *folded([(harmless(about), "quiet")], width=self.width)])
+        self.print([*folded([(say("chatting.welcome_help"), "quiet")], width=self.width), []])
 
     def complain(self, lines: Iterable[Styled]) -> None:
         """Print lines on stderr, after what stands on stdout."""

@@ -12,13 +12,13 @@ from typing import Any
 
 from finetooth.chatting.conversation import Conversation
 from finetooth.chatting.explaining import facts, prose, why
+from finetooth.chatting.flow import folded
 from finetooth.chatting.screen import Screen
 from finetooth.chatting.transcript import save
 from finetooth.config import closest
 from finetooth.errors import FinetoothError
 from finetooth.messages import say
-from finetooth.view.paint import fold
-from finetooth.view.visible import cells, harmless
+from finetooth.view.visible import harmless
 
 COMMANDS = ("/why", "/facts", "/system", "/reset", "/save", "/save!", "/help", "/quit")
 PROMPT, MORE = "> ", ". "
@@ -37,7 +37,7 @@ _HELP = (
     ("//TEXT", "slash"),
     ("TEXT\\", "more"),
 )
-_TERM = 16
+_TERM = 18
 
 
 @dataclass(slots=True)
@@ -185,9 +185,11 @@ class Session:
 
     def _help(self, rest: str) -> None:
         for term, name in _HELP:
-            line = [(f"  {term}" + " " * max(_TERM - cells(term), 1), "place"), (say(f"chatting.help_{name}"), "")]
-            joined = [(line[0][0].replace(" ", "\u00a0"), "place"), line[1]]
-            self.screen.print(fold(joined, width=self.screen.width, indent=_TERM + 2))
+            lines = folded(
+                [(say(f"chatting.help_{name}"), "")], width=self.screen.width, indent=_TERM, first_indent=_TERM
+            )
+            lines[0][0] = (f"  {term}".ljust(_TERM), "place")
+            self.screen.print(lines)
         self._line()
 
     # Talk ---------------------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ class Session:
             self.screen.print([[(f"── {harmless(conversation.speaker.name)}", "heading")]])
 
     def _told(self, text: str) -> None:
-        self.screen.print(fold([(text, "quiet")], width=self.screen.width))
+        self.screen.print(folded([(text, "quiet")], width=self.screen.width))
 
     def _line(self) -> None:
         self.screen.print([[]])
@@ -208,5 +210,5 @@ class Session:
         lines += [(" --> ", "quiet", error.where)] if error.where else []
         lines += [("help: ", "good", error.help)] if error.help else []
         for label, style, text in lines:
-            self.screen.complain(fold([(label, style), (harmless(text), "")], width=self.screen.width))
+            self.screen.complain(folded([(label, style), (harmless(text), "")], width=self.screen.width))
         self._line()
