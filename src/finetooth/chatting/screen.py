@@ -60,9 +60,13 @@ class Screen:
                 "chatting.nothing"
             )
             about = say("chatting.welcome", stops=stops, template=Path(speaker.template.name).name)
-            name = shorten_middle(harmless(speaker.name), width=self.width)
-            self.print([[(name, "heading")], *folded([(harmless(about), "quiet")], width=self.width)])
+            self.head(conversation)
+            self.print([*folded([(harmless(about), "quiet")], width=self.width)])
         self.print([*folded([(say("chatting.welcome_help"), "quiet")], width=self.width), []])
+
+    def head(self, conversation: Conversation) -> None:
+        """Print whose words follow."""
+        self.print([[(self._name(conversation, self.width), "heading")]])
 
     def complain(self, lines: Iterable[Styled]) -> None:
         """Print lines on stderr, after what stands on stdout."""
@@ -87,7 +91,7 @@ class Screen:
         """Print the answers of two models: in two columns where there is room, else one below the other."""
         if self.width < WIDE:
             for conversation in conversations:
-                self.print([[(self._name(conversation, self.width), "heading")]])
+                self.head(conversation)
                 self.answer(conversation, conversation.ask(question))
             return
         width = (self.width - cells(_GAP)) // 2
@@ -155,3 +159,25 @@ class Counter:
 
 def _silent(count: int) -> None:
     """Count for nobody."""
+
+
+@contextmanager
+def no_echo() -> Iterator[None]:
+    """Keep the terminal from showing keys meanwhile: `^C`, and what is typed ahead, would stand in the answer."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        before = termios.tcgetattr(sys.stdin.fileno())
+    except (OSError, ValueError, termios.error):  # no terminal
+        yield
+        return
+    silent = list(before)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)

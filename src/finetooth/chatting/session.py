@@ -13,7 +13,7 @@ from typing import Any
 from finetooth.chatting.conversation import Conversation
 from finetooth.chatting.explaining import facts, prose, why
 from finetooth.chatting.flow import folded
-from finetooth.chatting.screen import Screen
+from finetooth.chatting.screen import Screen, no_echo
 from finetooth.chatting.transcript import save
 from finetooth.config import closest
 from finetooth.errors import FinetoothError
@@ -101,7 +101,8 @@ class Session:
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
-            yield
+            with no_echo():
+                yield
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -196,7 +197,7 @@ class Session:
 
     def _head(self, conversation: Conversation) -> None:
         if len(self.conversations) > 1:
-            self.screen.print([[(f"── {harmless(conversation.speaker.name)}", "heading")]])
+            self.screen.head(conversation)
 
     def _told(self, text: str) -> None:
         self.screen.print(folded([(text, "quiet")], width=self.screen.width))

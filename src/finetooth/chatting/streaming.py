@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetooth.tokenizer import Tokenizer
+from finetooth.tokenizer.pieces import vocabulary_string
 
 Kind = Literal["text", "special", "literal"]
 """Ordinary text; a special token, as `⟨</s>⟩`; the letters of a terminator, as ordinary text."""
@@ -59,14 +60,19 @@ class TextStream:
             return [*self.finish(), Piece(f"⟨{content}⟩", "special")]
         self._run.append(token_id)
         # With byte fallback, one byte that fits no character spoils all bytes in a row (tokenizers 0.23, ByteFallback).
-        if _BYTE_PIECE.match(self._tokenizer.piece(token_id)):
+        # An id beyond the vocabulary has no text, and does not end such a row.
+        piece = vocabulary_string(self._tokenizer.backend, token_id)
+        if piece is None or _BYTE_PIECE.match(piece):
             return []
         text = self._decode(self._run[self._first :])
         if text.endswith(_REPLACEMENT) or not text.startswith(self._before):
             return []
         new = text[len(self._before) :]
-        self._first, self._given = self._given, len(self._run)
-        self._before = self._decode(self._run[self._first :])
+        context = self._decode(self._run[self._given :])
+        if context.strip():
+            self._first, text = self._given, context
+        # Else decoders would take the space of what follows for the first of a text, and drop it.
+        self._given, self._before = len(self._run), text
         return self._marked(new)
 
     def finish(self) -> list[Piece]:
