@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from finetooth.merging.lora.combining import combine_adapters
     from finetooth.merging.lora.extracting import Extraction, extract_adapter
     from finetooth.merging.merge import merge
+    from finetooth.personas.checking import PersonaReport, check_persona
     from finetooth.personas.lookup import FactIndex, FoundFact
     from finetooth.personas.prompt import PersonaPrompt, Prompted
     from finetooth.personas.reading import load_persona
@@ -71,6 +72,7 @@ __all__ = [
     "MetricsCallback",
     "Persona",
     "PersonaPrompt",
+    "PersonaReport",
     "ProbeCallback",
     "ProbeReport",
     "Prompted",
@@ -84,6 +86,7 @@ __all__ = [
     "TokenizerConfig",
     "__version__",
     "check",
+    "check_persona",
     "combine_adapters",
     "compare",
     "encode",
@@ -112,6 +115,7 @@ _HOMES = {
     "finetooth.merging.lora.combining": ("combine_adapters",),
     "finetooth.merging.lora.extracting": ("Extraction", "extract_adapter"),
     "finetooth.merging.merge": ("merge",),
+    "finetooth.personas.checking": ("PersonaReport", "check_persona"),
     "finetooth.personas.lookup": ("FactIndex", "FoundFact"),
     "finetooth.personas.prompt": ("PersonaPrompt", "Prompted"),
     "finetooth.personas.reading": ("load_persona",),

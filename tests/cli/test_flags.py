@@ -19,6 +19,9 @@ def flags() -> str:
     group = root()
     context = click.Context(group)
     commands = [("finetooth", group)] + [(name, group.get_command(context, name)) for name in COMMANDS]
+    for name, command in list(commands):
+        if isinstance(command, click.Group) and name != "finetooth":
+            commands += [(f"{name} {word}", one) for word, one in command.commands.items()]
     lines = []
     for name, command in commands:
         assert command is not None

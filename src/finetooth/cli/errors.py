@@ -73,11 +73,17 @@ def usage_error(error: click.ClickException) -> FinetoothError:
     return ConfigError(what, where=where, help=remedy)
 
 
-def no_such_command(name: str, known: Iterable[str]) -> FinetoothError:
-    """Return the error of a command that does not exist, with the nearest one that does."""
+def no_such_command(name: str, known: Iterable[str], *, group: str = "finetooth") -> FinetoothError:
+    """Return the error of a command that does not exist, with the nearest one that does.
+
+    Args:
+        name: What was typed.
+        known: The commands that there are.
+        group: What stands before them.
+    """
     near = closest(name, known)
-    remedy = say("cli.did_you_mean", name=f"finetooth {near}") if near else "finetooth --help"
-    return ConfigError(say("cli.no_such_command", command=name), where="finetooth", help=remedy)
+    remedy = say("cli.did_you_mean", name=f"{group} {near}") if near else f"{group} --help"
+    return ConfigError(say("cli.no_such_command", command=name), where=group, help=remedy)
 
 
 def _option_names(context: click.Context | None) -> list[str]:

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("finetooth.cli.train", "command"),
     "probe": ("finetooth.cli.probe", "command"),
     "chat": ("finetooth.cli.chat", "command"),
+    "persona": ("finetooth.cli.persona", "command"),
     "merge": ("finetooth.cli.merge", "command"),
     "compare": ("finetooth.cli.compare", "command"),
     "rule": ("finetooth.cli.rule", "command"),

@@ -19,7 +19,7 @@ from typing import Any
 from finetooth.errors import MissingExtraError
 from finetooth.messages import say
 from finetooth.personas.sheet import Persona
-from finetooth.personas.terms import Terms
+from finetooth.personas.terms import GRAMMAR, Terms
 from finetooth.tokenizer import Tokenizer
 
 K1 = 0.5
@@ -77,7 +77,9 @@ class FactIndex:
         known = [term for term in terms if term in self._known]
         if not known:
             return []
-        scores = self._ranking.get_scores(known) / (self._unit * math.sqrt(len(terms)))
+        # A word in hiragana that no fact has is grammar, and asks for nothing.
+        num_asked = len(known) + sum(1 for term in terms if term not in self._known and not term.startswith(GRAMMAR))
+        scores = self._ranking.get_scores(known) / (self._unit * math.sqrt(num_asked))
         found = [
             FoundFact(text=fact.text, group=group, score=round(float(score), _DIGITS))
             for (group, fact), score in zip(self._facts, scores, strict=True)

@@ -156,10 +156,11 @@ def _facts(group: Any) -> Any:
         group = [group]
     if not isinstance(group, list):
         return group
-    facts = [{"text": one} if isinstance(one, str) else _without_unknown(one, Fact) for one in group]
+    facts: list[Any] = [{"text": one} if isinstance(one, str) else _without_unknown(one, Fact) for one in group]
     for fact in facts:
-        if isinstance(fact, dict) and isinstance(fact.get("contradicted_by"), str):
-            fact["contradicted_by"] = [fact["contradicted_by"]]
+        pattern: Any = fact.get("contradicted_by") if isinstance(fact, dict) else None
+        if isinstance(pattern, str):
+            fact["contradicted_by"] = [pattern]
     return facts
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 SheetLanguage = Literal["ja", "en"]
 """The languages that finetooth can write the parts of a prompt in which a sheet does not write itself."""
 
-FLOOR = 0.22
+FLOOR = 0.25
 """The score from which a fact is taken for an answer to the user's words; docs/personas.md says how it was chosen."""
 
 

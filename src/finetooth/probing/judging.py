@@ -22,7 +22,8 @@ _ECHO = 6
 _MARKS = re.compile(
     r"\s*(\[/?INST\]|<</?SYS>>|<\|[a-z_]+\|>|###|(user|assistant|system|ユーザー|アシスタント)\s*[:：])", re.IGNORECASE
 )
-_TERMINATORS = ("</s>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
+TERMINATORS = ("</s>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
+"""What ends a turn in well-known forms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def judge(
 def terminators_of(tokenizer: Tokenizer) -> tuple[str, ...]:
     """Return the literals that end a turn, the longest first: of the stop set, and the usual ones that are tokens."""
     known = {token.content for token in tokenizer.added_tokens.values()}
-    literals = {*tokenizer.stops.literals, *(literal for literal in _TERMINATORS if literal in known)}
+    literals = {*tokenizer.stops.literals, *(literal for literal in TERMINATORS if literal in known)}
     return tuple(sorted(literals, key=lambda literal: (-len(literal), literal)))
 
 

@@ -17,7 +17,7 @@ from finetooth.errors import ConfigError, DataError
 from finetooth.fingerprint import hash_of_template
 from finetooth.labels import Setup, make_setup
 from finetooth.messages import say
-from finetooth.probing.judging import judge
+from finetooth.probing.judging import Answer, judge
 from finetooth.probing.loading import load, model_path
 from finetooth.probing.prompts import Prompt, prompts_of_data, prompts_of_lines
 from finetooth.probing.report import ProbeReport, longest_useful
@@ -40,6 +40,7 @@ def probe_model(
     asked_chars: int | None = None,
     template_hash: str | None = None,
     on_progress: Callable[[int], None] | None = None,
+    on_answer: Callable[[Answer], None] | None = None,
 ) -> ProbeReport:
     """Let a loaded model answer prompts, and count how its answers end.
 
@@ -54,6 +55,7 @@ def probe_model(
         asked_chars: How long answers were asked to be.
         template_hash: Of the chat template that wrote the prompts.
         on_progress: Told of the number of answers, batch by batch.
+        on_answer: Given every answer; the report keeps a few.
     """
     from finetooth.probing.generating import generate, stop_ids_of
 
@@ -74,7 +76,10 @@ def probe_model(
     while batch := list(islice(waiting, batch_size)):
         answers = generate(model, [prompt.input_ids for prompt in batch], max_tokens=limit)
         for prompt, ids in zip(batch, answers, strict=True):
-            report.add(judge(prompt, ids, tokenizer, stops, style=patterns))
+            answer = judge(prompt, ids, tokenizer, stops, style=patterns)
+            report.add(answer)
+            if on_answer is not None:
+                on_answer(answer)
         if on_progress is not None:
             on_progress(report.num_prompts)
     return report

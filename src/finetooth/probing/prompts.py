@@ -41,7 +41,12 @@ def prompts_of_data(sources: Sequence[str], setup: Setup, config: Config) -> Ite
     Whatever labels are trained on, inference supplies what the chat template says: the labels are finetooth's own, and
     those of rows that are encoded already.
     """
-    for encoded, record in _encoded(open_records(list(sources), config.data), setup):
+    yield from prompts_of_records(open_records(list(sources), config.data), setup)
+
+
+def prompts_of_records(records: Iterable[Record], setup: Setup) -> Iterator[Prompt]:
+    """Yield the prompt of each record's last answer, as `prompts_of_data` does."""
+    for encoded, record in _encoded(records, setup):
         prompt = prompt_of(encoded, record)
         if prompt is not None:
             yield prompt
@@ -86,6 +91,34 @@ def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> 
     """
     if setup.template is None:
         raise DataError(say("probing.no_template"), where=str(path), help="--template chatml")
+    before = [{"role": "system", "content": system}] if system else []
+    for number, line in lines_of(path):
+        yield prompt_of_turn(
+            [*before, {"role": "user", "content": line}], setup, index=number, where=path, question=line
+        )
+
+
+def prompt_of_turn(messages: list[Message], setup: Setup, *, index: int, where: Path, question: str) -> Prompt:
+    """Return the prompt of a conversation whose answer is to be written.
+
+    Args:
+        messages: The last one is the user's.
+        setup: Whose chat template renders them.
+        index: The number of the user's line, from 0.
+        where: The file that holds it.
+        question: The user's words.
+    """
+    assert setup.template is not None, "whoever asks lines has refused a model without a chat template"
+    ids = encode_prompt(setup.tokenizer, setup.template, messages)[1].ids
+    return Prompt(record=index, where=f"{where}:{index + 1}", input_ids=list(ids), question=question)
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that hold something, each with its number from 0.
+
+    Raises:
+        DataError: The file cannot be read, or holds no such line.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -94,11 +127,7 @@ def prompts_of_lines(path: Path, setup: Setup, *, system: str | None = None) -> 
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines()) if line.strip()]
     if not lines:
         raise DataError(say("probing.no_prompts"), where=str(path), help=say("probing.no_prompts_help"))
-    before = [{"role": "system", "content": system}] if system else []
-    for number, line in lines:
-        messages = [*before, {"role": "user", "content": line}]
-        ids = encode_prompt(setup.tokenizer, setup.template, messages)[1].ids
-        yield Prompt(record=number, where=f"{path}:{number + 1}", input_ids=list(ids), question=line)
+    return lines
 
 
 def encode_prompt(

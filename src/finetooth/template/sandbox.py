@@ -327,7 +327,9 @@ def compile_source(source: str, *, name: str) -> jinja2.Template:
 
 def variables_of(source: str) -> frozenset[str]:
     """Return the names that a template takes from outside: its variables, and the globals that it calls."""
-    return frozenset(jinja2.meta.find_undeclared_variables(_environment.parse(source)))
+    tree = _environment.parse(source)
+    called = {node.name for node in tree.find_all(nodes.Name)} & _environment.globals.keys()
+    return frozenset(jinja2.meta.find_undeclared_variables(tree) | called)
 
 
 def run(template: jinja2.Template, variables: Mapping[str, Any], *, name: str) -> tuple[str, list[tuple[int, int]]]:
