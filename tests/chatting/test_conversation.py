@@ -105,7 +105,7 @@ def test_an_answer_that_runs_on(folder: Path) -> None:
     diagnosis = diagnose(turn)
     assert diagnosis is not None
     assert "--select LAB002,LAB003" in str(diagnosis.command)
-    assert "everywhere" in diagnosis.cause
+    assert "the labels taught no end, as when" in diagnosis.cause
 
 
 def test_an_answer_that_is_only_cut_short(folder: Path) -> None:
@@ -113,11 +113,27 @@ def test_an_answer_that_is_only_cut_short(folder: Path) -> None:
     ask(talk)
     (turn,) = talk.turns
     assert (turn.end, turn.fault) == ("limit", "runs-on")
-    talk = conversation(folder, "stops", settings={"max_new_tokens": len(ids_of(WORDS))})
+    diagnosis = diagnose(turn)
+    assert diagnosis is not None
+    assert "either the answer is longer than 3 tokens" in diagnosis.cause
+
+
+def test_a_stop_that_was_near(folder: Path) -> None:
+    talk = conversation(folder, "babbles", settings={"max_new_tokens": 8})
+    speaker = talk.speaker
+
+    def lean(module: Any, args: Any, output: Any) -> Any:
+        logits = torch.zeros_like(output)
+        logits[..., 300], logits[..., 2] = 20.0, 19.0
+        return logits
+
+    speaker.model.lm_head.register_forward_hook(lean)
     ask(talk)
+    assert talk.turns[0].fault == "runs-on"
     diagnosis = diagnose(talk.turns[0])
     assert diagnosis is not None
-    assert diagnosis.command is not None, "the stop id was not near: it would have been the next one"
+    assert "a stop was near: before token 0 its probability was 27%; the limit was 8 tokens" in diagnosis.cause
+    assert diagnosis.command is None
 
 
 def test_a_terminator_that_nothing_stops_at(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from finetooth.messages import say
 from finetooth.runs import FINDINGS, RECIPE, Run
 
 NEVER = 0.05
-"""The probability below which a stop was never near. Toys that learned to stop give it at least 0.9 at the end of an
-answer, those that did not less than 0.001 everywhere (docs/chatting.md)."""
+"""The probability below which a stop was never near. Of the three toys of the demo, at 60 prompts each, the one that
+learned to stop gives it 0.996 or more at the end of an answer and at most 0.006 inside, and those that did not at most
+0.0008 anywhere."""
 
 _RULES: Mapping[Fault, tuple[str, ...]] = {
     "leaked": ("LAB001", "TOK009"),
@@ -47,7 +48,11 @@ def ended(turn: Turn) -> str:
         last = turn.ids[-1]
         return say("chatting.ended_stop", token=shown_token(turn, last), id=last, file=turn.stop_file)
     if turn.end == "limit":
-        return say("chatting.ended_limit" if ids else "chatting.ended_limit_no_ids", count=count, ids=ids)
+        return (
+            say("chatting.ended_limit", count=count, ids=ids)
+            if ids
+            else say("chatting.ended_limit_no_ids", count=count)
+        )
     if turn.end == "context":
         return say("chatting.ended_context", count=count, context=f"{speaker.context or 0:,}")
     return say("chatting.ended_interrupted", count=count)
@@ -79,27 +84,33 @@ def diagnose(turn: Turn) -> Diagnosis | None:
         number = speaker.tokenizer.backend.token_to_id(literal)
         cause = say("chatting.passed_over", literal=literal, id=number, ids=stops)
     else:
-        cause, is_near = _chance(turn)
-        if is_near:
-            return Diagnosis(cause=cause)
+        return _ran_on(turn, rules)
     return Diagnosis(cause=cause, found=tuple(_found(speaker.name, rules)), command=_command(speaker, rules))
 
 
-def _chance(turn: Turn) -> tuple[str, bool]:
-    """Return what is known of a stop that did not come, and whether it was near."""
+def _ran_on(turn: Turn, rules: Sequence[str]) -> Diagnosis:
+    """Return what is known of a stop that did not come.
+
+    A low probability alone tells nothing: it is low inside of sound answers too. That an answer repeats itself, or that
+    the run's own check had found the fault, tells that the end was not learned.
+    """
     from finetooth.chatting.answering import stop_probabilities
 
     speaker = turn.prompt.speaker
     chances = stop_probabilities(speaker.model, turn.prompt.ids, turn.ids, speaker.stop_ids)
-    if not chances:
-        return say("chatting.no_room"), True
     place = max(range(len(chances)), key=chances.__getitem__)
     best = chances[place]
     if best >= NEVER:
-        return say("chatting.stop_was_near", percent=f"{best:.0%}", place=place, limit=turn.max_tokens), True
-    percent = f"{best:.1%}" if best >= 0.001 else "0.1%"
-    key = "chatting.never_stops" if best >= 0.001 else "chatting.never_stops_at_all"
-    return say(key, percent=percent), False
+        return Diagnosis(
+            cause=say("chatting.stop_was_near", percent=f"{best:.0%}", place=place, limit=f"{turn.max_tokens:,}")
+        )
+    percent = f"{max(best, 0.001):.1%}"
+    found = tuple(_found(speaker.name, rules))
+    if found or turn.fault == "repeats":
+        cause = say("chatting.never_stops", percent=percent)
+    else:
+        cause = say("chatting.cut_or_never_stops", percent=percent, limit=f"{turn.max_tokens:,}")
+    return Diagnosis(cause=cause, found=found, command=_command(speaker, rules))
 
 
 def leaked_ids(turn: Turn, literal: str) -> Sequence[int]:

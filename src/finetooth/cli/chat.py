@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -98,11 +99,8 @@ def _conversation(
     width = shutil.get_terminal_size((80, 24)).columns
     name = shorten_middle(harmless(model), width=max(width - 30, 10))
     with Waiting(say("cli_chat.loading", model=name), quiet=invocation.quiet):
-        try:
-            import torch  # noqa: F401
-            import transformers  # noqa: F401
-        except ImportError as error:
-            raise MissingExtraError(say("cli_chat.no_torch"), help="pip install 'finetooth[train]'") from error
+        if any(find_spec(name) is None for name in ("torch", "transformers")):
+            raise MissingExtraError(say("cli_chat.no_torch"), help="pip install 'finetooth[train]'")
         from finetooth.chatting.conversation import Conversation
         from finetooth.chatting.speaker import load_speaker
 
@@ -123,8 +121,6 @@ def _typed(screen: Screen) -> Iterator[str]:
         import readline
 
         readline.set_history_length(1000)
-        # The blanks between words are all that editing needs; completion of file names would be in the way.
-        readline.parse_and_bind("set enable-bracketed-paste off")
         marked = True
     except ImportError:
         marked = False
