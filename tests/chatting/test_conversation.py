@@ -108,6 +108,16 @@ def test_an_answer_that_runs_on(folder: Path) -> None:
     assert "the labels taught no end, as when" in diagnosis.cause
 
 
+def test_the_command_names_the_template_that_was_asked_for(folder: Path) -> None:
+    speaker = load_speaker(folder / "babbles", config=config_of({"tokenizer.template": "alpaca"}))
+    talk = Conversation(speaker, settings=Settings(max_new_tokens=4))
+    say_ids(talk, ids_of(WORDS)[:4])
+    ask(talk)
+    diagnosis = diagnose(talk.turns[0])
+    assert diagnosis is not None
+    assert f"--model {folder / 'babbles'} --template alpaca --select" in str(diagnosis.command)
+
+
 def test_an_answer_that_is_only_cut_short(folder: Path) -> None:
     talk = conversation(folder, "stops", settings={"max_new_tokens": 3})
     ask(talk)

@@ -159,6 +159,8 @@ def _command(speaker: Speaker, rules: Sequence[str]) -> str:
     trained = _section(recipe, "data").get("train")
     data = [str(one) for one in trained] if isinstance(trained, list) and trained else ["DATA"]
     words = [*data, "--model", speaker.tokenizer.name]
+    if speaker.template_option is not None:
+        words += ["--template", speaker.template_option]
     labels = _section(recipe, "labels")
     if labels.get("way") != "finetooth":
         for key, flag in _LABELS.items():

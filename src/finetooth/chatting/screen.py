@@ -13,6 +13,7 @@ from finetooth.chatting.conversation import Conversation
 from finetooth.chatting.explaining import ending
 from finetooth.chatting.flow import Flow, Stretch, folded, lines_of
 from finetooth.chatting.streaming import Piece
+from finetooth.errors import FinetoothError
 from finetooth.messages import say
 from finetooth.view.paint import Styled, paint, shorten_middle
 from finetooth.view.visible import cells, harmless
@@ -79,10 +80,14 @@ class Screen:
         """Print an answer as it comes, and how it ended."""
         flow = Flow(self.width if self.is_terminal else None)
         at_start = True
-        for piece in pieces:
-            stretches = flow.push(piece.text, _STYLES[piece.kind])
-            at_start = at_start and not stretches
-            self.write(stretches)
+        try:
+            for piece in pieces:
+                stretches = flow.push(piece.text, _STYLES[piece.kind])
+                at_start = at_start and not stretches
+                self.write(stretches)
+        except FinetoothError:
+            self.write([] if at_start else [("\n", "")])
+            raise
         rest = flow.finish()
         self.write([*rest, ("\n", "")] if rest or not at_start else [(say("chatting.no_words"), "quiet"), ("\n", "")])
         self.print(ending(conversation.turns[-1], width=self.width))

@@ -24,6 +24,8 @@ class Speaker:
     name: str
     model: Any
     setup: Setup
+    template_option: str | None = None
+    """The template that was asked for; `None` where it is the tokenizer's own."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -109,4 +111,4 @@ def load_speaker(model: str | Path, *, adapter: str | Path | None = None, config
     # Before the weights are read: it is what is missing most often.
     if setup.template is None:
         raise DataError(say("chatting.no_template"), where=str(model), help="--template chatml")
-    return Speaker(name=str(model), model=load(path, adapter), setup=setup)
+    return Speaker(name=str(model), model=load(path, adapter), setup=setup, template_option=config.tokenizer.template)
