@@ -3,8 +3,8 @@
     python benchmarks/bench_persona.py
 
 The facts are those that the README of a public data set of dialogues gives of its character, in sentences of our own;
-half of the questions are rows of that data set, read where it lies. The floor of the score was chosen on the package's
-own sheets (docs/personas.md), before any of these questions was asked.
+questions that are numbers are rows of that data set, read where it lies. The floor of the score was chosen by questions
+to the package's own sheets alone; docs/personas.md tells how, and what the first run of this gave.
 """
 
 from __future__ import annotations

@@ -54,21 +54,24 @@ facts:
     - {text: A parrot., contradictd_by: x}
     - 17
 lookup: {top_k: 1.5, floor: none}
+style_patterns: ['(', 3]
 """
     found = wrong(tmp_path, text)
     assert [(what, where) for what, where, _ in found] == [
-        ("unknown key `length.charcters`", "5"),
-        ("unknown key `facts.pets.contradictd_by`", "8"),
         ("`name` cannot be `true`", "1"),
         ("`system_prompt` is missing", "1"),
         ("`tone` cannot be `{a}`", "2"),
         ("`length.sentences` cannot be `two`", "4"),
+        ("unknown key `length.charcters`", "5"),
+        ("unknown key `facts.pets.contradictd_by`", "8"),
         ("`facts.pets[1]` cannot be `17`", "9"),
         ("`lookup.top_k` cannot be `1.5`", "10"),
         ("`lookup.floor` cannot be `none`", "10"),
+        ("`style_patterns[1]` cannot be `3`", "11"),
+        ("`(` is no regular expression: missing ), unterminated subpattern at position 0", "11"),
     ]
-    assert found[0][2] == "did you mean `characters`?"
-    assert "quote" in found[2][2]
+    assert "quote" in found[0][2]
+    assert found[4][2] == "did you mean `characters`?"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,7 @@ def test_a_misspelt_key_is_refused(tmp_path: Path, line: str, key: str, near: st
     ((what, where, remedy),) = wrong(tmp_path, f"name: A\nsystem_prompt: B\n{line}\n")
     assert (what, where) == (f"unknown key `{key}`", "3")
     assert f"`{near}`" in remedy
+    load_persona(sheet(tmp_path, f"name: A\nsystem_prompt: B\nx_{line}\n"))  # as the remedy says
 
 
 @pytest.mark.parametrize("key", ["age", "birthday", "role", "reading", "hometown", "height", "voice", "notes"])

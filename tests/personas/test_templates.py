@@ -106,6 +106,22 @@ def test_the_default_system_messages() -> None:
 
 
 @pytest.mark.parametrize(
+    ("role", "asks"),
+    [
+        ("Answer in one short sentence.", True),
+        ("Keep to about 75 characters.", True),
+        ("応答は一文、三十文字程度で。", True),
+        ("応答は２０字以内で。", True),
+        ("She likes few words, and Japanese characters.", False),
+        ("文字を書くのが好きです。", False),
+    ],
+)
+def test_a_length_is_not_asked_twice(role: str, asks: bool) -> None:
+    persona = Persona(name="A", system_prompt=role, length=Length(sentences=3))
+    assert (system_values(persona)["length"] == "") is asks
+
+
+@pytest.mark.parametrize(
     ("length", "english", "japanese"),
     [
         (Length(), "", ""),

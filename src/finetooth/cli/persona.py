@@ -32,7 +32,7 @@ _LINES = (".jsonl", ".ndjson", "")
 """Endings under which rows of lines are read again."""
 
 
-@subcommand("persona_build", flags=(*TOKENIZER_FLAGS, *DATA_FLAGS))
+@subcommand("persona_build", flags=("tokenizer.loader", "tokenizer.revision", *DATA_FLAGS))
 @argument("data", nargs=-1, required=True)
 @option("-p", "--persona", "sheet", metavar="FILE", required=True, help_key="cli_persona.sheet")
 @option("-m", "--model", metavar="MODEL", required=True, help_key="cli_persona_build.model")
@@ -40,16 +40,19 @@ _LINES = (".jsonl", ".ndjson", "")
 def build(invocation: Invocation, data: tuple[str, ...], sheet: str, model: str, output: str | None) -> int:
     """Make training rows of plain dialogues."""
     from finetooth.inspection import open_records
-    from finetooth.labels import make_setup
     from finetooth.personas.prompt import PersonaPrompt
     from finetooth.personas.reading import load_persona
+    from finetooth.tokenizer import load_tokenizer
 
     config = invocation.config
     refuse_input(output, [*data, sheet])
     if output not in (None, "-") and Path(str(output)).suffix.lower() not in _LINES:
         raise ConfigError(say("cli_persona_build.not_lines", path=output), where="--output", help="-o rows.jsonl")
     persona = load_persona(sheet)
-    prompt = PersonaPrompt(persona, make_setup(config.tokenizer.path or model, config).tokenizer)
+    wanted = config.tokenizer
+    prompt = PersonaPrompt(
+        persona, load_tokenizer(wanted.path or model, loader=wanted.loader, revision=wanted.revision)
+    )
     report = BuildReport()
     broken: list[FinetoothError] = []
     num_broken = 0

@@ -18,6 +18,8 @@ from finetooth.personas.sheet import Example, Fact, Length, Lookup, Persona, Pro
 _JAPANESE = re.compile(r"[\u3041-\u30ff]|[\u4e00-\u9fff]")
 
 _KEYS = tuple(one.name for one in fields(Persona) if one.name != "where")
+_FREE = "x_"
+"""What makes a note of any key, whatever it looks like."""
 _SECTIONS: Mapping[str, type] = {"length": Length, "prompt": PromptTemplates, "lookup": Lookup}
 
 _DUE = {
@@ -42,8 +44,8 @@ def load_persona(path: str | Path) -> Persona:
     """Return the persona of a sheet.
 
     Keys that nobody reads are allowed, so that a sheet can hold what its author wants to note (`birthday`), unless one
-    looks like a known key misspelled. In the sections (`length`, `lookup`, `prompt`, a fact, an example) every key has
-    to be known.
+    looks like a known key misspelled and does not begin with `x_`. In the sections (`length`, `lookup`, `prompt`, a
+    fact, an example) every key has to be known.
 
     Raises:
         ConfigError: The file cannot be read or is no YAML, or something in it is wrong; `ConfigErrors` where it is
@@ -56,17 +58,22 @@ def load_persona(path: str | Path) -> Persona:
     sheet = documents[0]
     errors = list(_unknown_keys(sheet))
     persona = _validated(sheet, str(path), errors)
+    errors += _bad_patterns(sheet)
     if persona is not None:
-        errors += _bad_patterns(sheet)
         errors += _out_of_range(sheet, persona)
         errors += _bad_lengths(sheet, persona.length)
         errors += _bad_templates(sheet, persona)
     if len(errors) > 1:
-        raise ConfigErrors(errors)
+        raise ConfigErrors(sorted(errors, key=_line_of))
     if errors:
         raise errors[0]
     assert persona is not None, "a sheet that gives no persona has an error"
     return persona
+
+
+def _line_of(error: ConfigError) -> int:
+    line = (error.where or "").rpartition(":")[2]
+    return int(line) if line.isdecimal() else 0
 
 
 def language_of(texts: Sequence[str]) -> str:
@@ -77,10 +84,10 @@ def language_of(texts: Sequence[str]) -> str:
 
 def _unknown_keys(sheet: Node) -> Iterator[ConfigError]:
     for name, node in sheet.value.items():
-        near = None if name in _KEYS else closest(name, _KEYS)
+        near = None if name in _KEYS or name.startswith(_FREE) else closest(name, _KEYS)
         if near is not None:
             yield node.error(
-                say("personas.unknown_key", key=name), help=say("personas.rename_free", name=near, key=f"x_{name}")
+                say("personas.unknown_key", key=name), help=say("personas.rename_free", name=near, key=f"{_FREE}{name}")
             )
     for section, kind in _SECTIONS.items():
         yield from _unknown_in(sheet.value.get(section), section, kind)
@@ -209,12 +216,15 @@ def _bad_patterns(sheet: Node) -> Iterator[ConfigError]:
         if name == "style_patterns":
             nodes = node.value if isinstance(node.value, list) else [node]
         else:
-            nodes = [pattern for group in node.value.values() for pattern in _contradictions(group)]
+            groups = node.value.values() if isinstance(node.value, dict) else ()
+            nodes = [pattern for group in groups for pattern in _contradictions(group)]
         for pattern in nodes:
+            if not isinstance(pattern.value, str):
+                continue  # which is told as such
             try:
-                re.compile(str(pattern.value))
+                re.compile(pattern.value)
             except re.error as error:
-                what = say("probing.bad_pattern", pattern=_cut(str(pattern.value)), reason=str(error))
+                what = say("probing.bad_pattern", pattern=_cut(pattern.value), reason=str(error))
                 yield pattern.error(what, help=say("personas.bad_pattern_help"))
 
 

@@ -49,7 +49,11 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
 _BULLETS = {"ja": "・", "en": "- "}
 _SPEAKERS = {"ja": ("相手: ", "{name}: "), "en": ("User: ", "{name}: ")}
 
-_ASKS_LENGTH = re.compile(r"文字|一文|[1-9１-９]文|字以内|字程度|characters?\b|sentences?\b|\bwords\b", re.IGNORECASE)
+_ASKS_LENGTH = re.compile(
+    r"[0-9０-９一二三四五六七八九十百]+(?:文字|文|字)"
+    r"|\b(?:[0-9]+|one|two|three|four|five|a single|a few)\b[\w -]{0,20}\b(?:characters?|sentences?|words)\b",
+    re.IGNORECASE,
+)
 """What a role text says that asks for a length itself, so that the sheet's numbers are not said twice."""
 
 _HEADING_LIKE = re.compile(r"[:：\])）>＞】」*]\s*$|^\s*(?:[#【■◆●▼<＜\[（(「*]|-{3})")

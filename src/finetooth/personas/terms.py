@@ -93,7 +93,7 @@ def folded_text(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     text = _PLURALS.sub("", _POSSESSIVES.sub(" ", text))
-    return "\n" + _SCRIPT_ENDS.sub("\n", _WORD_STARTS.sub("\n", text))
+    return "\n" + _SCRIPT_ENDS.sub("\n", _WORD_STARTS.sub("\n", text)).lstrip("\n")
 
 
 def _runs(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[str, list[_Piece]]]:
