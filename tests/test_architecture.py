@@ -24,6 +24,7 @@ LEVELS = (
         "personas",
         "training",
         "merging",
+        "chatting",
         "comparing",
         "reporting",
     ),
@@ -31,7 +32,7 @@ LEVELS = (
 )
 """The one place where the levels stand, lowest first. A new module takes its place here."""
 
-TORCH = {"packing", "loss", "training", "merging", "probing", "integrations"}
+TORCH = {"packing", "loss", "training", "merging", "probing", "chatting", "integrations"}
 """The modules that may import torch and transformers."""
 
 ONLY_WHERE_NAMED: dict[str, set[str]] = {

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fix": ("finetooth.cli.fix", "command"),
     "train": ("finetooth.cli.train", "command"),
     "probe": ("finetooth.cli.probe", "command"),
+    "chat": ("finetooth.cli.chat", "command"),
     "persona": ("finetooth.cli.persona", "command"),
     "merge": ("finetooth.cli.merge", "command"),
     "compare": ("finetooth.cli.compare", "command"),

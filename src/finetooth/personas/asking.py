@@ -17,10 +17,10 @@ from finetooth.personas.checking import AnswerMeasure, PersonaReport, Spoken
 from finetooth.personas.prompt import PersonaPrompt, text_of
 from finetooth.personas.sheet import Persona
 from finetooth.probing.judging import Answer, terminators_of
-from finetooth.probing.probe import BATCH_SIZE, load, probe_model
+from finetooth.probing.loading import load, model_path
+from finetooth.probing.probe import BATCH_SIZE, probe_model
 from finetooth.probing.prompts import Prompt, lines_of, prompt_of_turn, prompts_of_records
 from finetooth.records import records_of
-from finetooth.runs import MODEL
 from finetooth.types import Record
 
 
@@ -55,7 +55,7 @@ def ask_model(
         FinetoothError: There is no such model, or nothing to ask.
     """
     config = config or config_of({})
-    path = str(Path(model) / MODEL) if (Path(model) / MODEL).is_dir() else str(model)
+    path = model_path(model)
     setup = make_setup(config.tokenizer.path or path, config)
     if setup.template is None:
         raise DataError(say("probing.no_template"), where=str(model), help="--template chatml")

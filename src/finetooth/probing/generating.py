@@ -21,6 +21,12 @@ def stop_ids_of(model: Any) -> frozenset[int]:
     return frozenset(found if isinstance(found, (list, tuple)) else [] if found is None else [found])
 
 
+def pad_id_of(model: Any) -> int:
+    """Return the id that pads prompts: the model's own, or one of its stop ids."""
+    pad_id = model.generation_config.pad_token_id
+    return min(stop_ids_of(model), default=0) if pad_id is None else int(pad_id)
+
+
 def generate(model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> list[list[int]]:
     """Return the greedy answer to each prompt, its stop token included where there is one.
 
@@ -30,15 +36,14 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int) -
         return []
     device = next(model.parameters()).device
     stops = stop_ids_of(model)
-    pad_id = model.generation_config.pad_token_id
-    pad_id = min(stops, default=0) if pad_id is None else pad_id
+    pad_id = pad_id_of(model)
     width = max(len(prompt) for prompt in prompts)
     ids_BT = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _dense_attention(model):
+        with torch.no_grad(), dense_attention(model):
             output_BT = model.generate(
                 ids_BT,
                 attention_mask=mask_BT,
@@ -63,7 +68,7 @@ def _until_stop(ids: list[int], stops: frozenset[int]) -> list[int]:
 
 
 @contextmanager
-def _dense_attention(model: Any) -> Iterator[None]:
+def dense_attention(model: Any) -> Iterator[None]:
     """Generate with SDPA where training runs on an attention for packs."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = str(getattr(base.config, "_attn_implementation", ""))

@@ -70,11 +70,21 @@ def judge(
     stop_ids: Collection[int],
     *,
     style: Sequence[re.Pattern[str]] = (),
+    terminators: Sequence[str] | None = None,
 ) -> Answer:
-    """Return an answer with what is to be said of it."""
+    """Return an answer with what is to be said of it.
+
+    Args:
+        prompt: What was asked.
+        ids: The tokens that were generated, a stop token at their end among them.
+        tokenizer: The model's.
+        stop_ids: The ids that end an answer.
+        style: Patterns of a style, looked for in the text.
+        terminators: The literals that end a turn; `None` takes those of the tokenizer.
+    """
     stopped = bool(ids) and ids[-1] in stop_ids
     text = str(tokenizer.backend.decode([one for one in ids if not tokenizer.is_special(one)]))
-    terminators = terminators_of(tokenizer)
+    terminators = terminators_of(tokenizer) if terminators is None else terminators
     passed = [one for one in (ids[:-1] if stopped else ids) if tokenizer.is_special(one)]
     written = [tokenizer.added_tokens[one].content for one in passed]
     return Answer(

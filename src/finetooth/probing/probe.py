@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from finetooth.config import Config, config_of
-from finetooth.errors import ConfigError, DataError, FinetoothError
+from finetooth.errors import ConfigError, DataError
 from finetooth.fingerprint import hash_of_template
 from finetooth.labels import Setup, make_setup
 from finetooth.messages import say
 from finetooth.probing.judging import Answer, judge
+from finetooth.probing.loading import load, model_path
 from finetooth.probing.prompts import Prompt, prompts_of_data, prompts_of_lines
 from finetooth.probing.report import ProbeReport, longest_useful
-from finetooth.runs import MODEL
 from finetooth.tokenizer import Tokenizer
 
 BATCH_SIZE = 16
@@ -129,9 +129,7 @@ def probe(
     config = config or config_of({})
     if (data is None) == (prompts is None):
         raise ConfigError(say("probing.one_source"), where="--data", help="--data train.jsonl")
-    path = str(model)
-    if (Path(path) / MODEL).is_dir():
-        path = str(Path(path) / MODEL)
+    path = model_path(model)
     setup: Setup = make_setup(config.tokenizer.path or path, config)
     if prompts is not None:
         asked = prompts_of_lines(Path(prompts), setup, system=system)
@@ -155,35 +153,3 @@ def probe(
         template_hash=hash_of_template(setup),
         on_progress=on_progress,
     )
-
-
-def load(path: str, adapter: str | Path | None = None) -> Any:
-    """Load a model for generation, with its adapter; an adapter's directory brings the model that it was made for.
-
-    Raises:
-        FinetoothError: It cannot be loaded.
-    """
-    import json
-
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    own = Path(path) / "adapter_config.json"
-    try:
-        if adapter is None and own.is_file():
-            path, adapter = json.loads(own.read_text(encoding="utf-8"))["base_model_name_or_path"], path
-        model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", use_safetensors=True, trust_remote_code=False)
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise FinetoothError(
-            say("probing.no_model", reason=reason), where=path, help=say("probing.no_model_help")
-        ) from error
-    import torch
-
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")

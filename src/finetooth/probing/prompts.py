@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tokenizers
+
 from finetooth.config import Config, LabelsConfig
 from finetooth.errors import DataError
 from finetooth.inspection import open_records
 from finetooth.labels import Setup, encode_records
 from finetooth.messages import say
 from finetooth.records import records_of
+from finetooth.template import ChatTemplate
+from finetooth.tokenizer import Tokenizer
 from finetooth.types import IGNORE_INDEX, Encoded, Message, Record
 
 
@@ -105,10 +109,8 @@ def prompt_of_turn(messages: list[Message], setup: Setup, *, index: int, where: 
         question: The user's words.
     """
     assert setup.template is not None, "whoever asks lines has refused a model without a chat template"
-    (record,) = records_of([{"messages": messages}])
-    rendered = setup.template.render(record.messages or [], add_generation_prompt=True)
-    encoding = setup.tokenizer.encode([rendered], add_special_tokens=False)[0]
-    return Prompt(record=index, where=f"{where}:{index + 1}", input_ids=list(encoding.ids), question=question)
+    ids = encode_prompt(setup.tokenizer, setup.template, messages)[1].ids
+    return Prompt(record=index, where=f"{where}:{index + 1}", input_ids=list(ids), question=question)
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
@@ -126,3 +128,17 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
     if not lines:
         raise DataError(say("probing.no_prompts"), where=str(path), help=say("probing.no_prompts_help"))
     return lines
+
+
+def encode_prompt(
+    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Message]
+) -> tuple[str, tokenizers.Encoding]:
+    """Return the prompt of a conversation as inference supplies it, as text and encoded.
+
+    Raises:
+        FinetoothError: The template refuses the conversation, or a text cannot be encoded.
+    """
+    (record,) = records_of([{"messages": list(messages)}])
+    told = [template.in_content_form(message) for message in record.messages or []]
+    text = template.render(told, add_generation_prompt=True)
+    return text, tokenizer.encode([text], add_special_tokens=False)[0]

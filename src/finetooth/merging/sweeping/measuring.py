@@ -20,7 +20,8 @@ from finetooth.inspection import open_records
 from finetooth.labels import Setup, encode_records, make_setup
 from finetooth.loss import SUMS, Targets, metrics_of, observed_loss
 from finetooth.messages import say
-from finetooth.probing.probe import load, probe_model
+from finetooth.probing.loading import load
+from finetooth.probing.probe import probe_model
 from finetooth.probing.prompts import prompts_of_data
 from finetooth.types import IGNORE_INDEX
 
