@@ -89,5 +89,8 @@ def test_three_runs_and_one_comparison(finetooth: Finetooth, tmp_path: Path) -> 
         assert "How the answers end" in result.out
     assert {path.name for path in (tmp_path / "here" / "runs").iterdir()} == {"split", "masked", "supervised"}
     assert "<svg" in (tmp_path / "here" / "comparison.html").read_text(encoding="utf-8")
+    for language, title in (("en", "Progress report"), ("ja", "進捗報告")):
+        page = (tmp_path / "here" / f"report.{language}.html").read_text(encoding="utf-8")
+        assert title in page and "example.jsonl" in page and "<math" in page
     command = next(line.strip() for line in result.out.splitlines() if " compare " in line)
     assert finetooth(*shlex.split(command)[shlex.split(command).index("compare") :]).code == 0

@@ -139,6 +139,7 @@ def test_the_facts_of_the_first_report(three: Path) -> None:
     assert marked == [["829", "29879", "29958"], [], ["2"]]
     causes = words(section(report, "findings"))
     assert "`normalized: true`" in causes and "padding token" in causes
+    assert "llama2-eos-normalized (text.jsonl) 100%" in causes
     assert "…/llama2-eos-normalized/tokenizer.json" in causes and str(SHARED) not in causes
     codes = {
         row.label[0][0].strip()

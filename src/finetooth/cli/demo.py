@@ -21,8 +21,8 @@ from finetooth.cli.color import paint
 from finetooth.cli.help import wrap
 from finetooth.cli.options import Invocation, option, subcommand
 from finetooth.demo import DIALOGUES, EXAMPLE, TOKENIZERS, data_path, story, tokenizer_path
-from finetooth.demo.training import EPOCHS, RECIPE, RUNS, begin, can_train, train_and_compare
-from finetooth.messages import say
+from finetooth.demo.training import EPOCHS, RECIPE, RUNS, begin, can_train, train_and_compare, write_reports
+from finetooth.messages import language, say
 from finetooth.types import InspectedRecord
 from finetooth.view.visible import harmless
 
@@ -102,8 +102,10 @@ def _train(directory: Path, epochs: float, page: _Page, invocation: Invocation, 
     file = directory / "comparison.html"
     write(comparison, file)
     page.paragraph("compared", page=_shown(file))
+    reports = write_reports(directory)
+    page.paragraph("reported", english=_shown(reports["en"]), japanese=_shown(reports["ja"]))
     if opens:
-        click.launch(file.resolve().as_uri())
+        click.launch(reports[language()].resolve().as_uri())
 
 
 def _merge(directory: Path, share: float, page: _Page, invocation: Invocation, *, opens: bool) -> None:
@@ -202,6 +204,8 @@ def _next(width: int, demo: Path | None) -> Iterator[str]:
         run = demo / RUNS / "supervised"
         steps = [
             ("whole", f"compare {_shown(demo / RUNS)}"),
+            ("paper", f"report {_shown(demo / RUNS)} -o report.pdf -o report.md"),
+            ("talk", f"chat {_shown(run)}"),
             ("ask", f"probe {_shown(run)} --data {_shown(data_path(DIALOGUES['ja']))} -n 3"),
             *steps[1:],
             ("own_train", f"train {_shown(demo / RECIPE)} -o runs --dry-run"),

@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finetooth.comparing.comparison import Comparison, compare
-from finetooth.demo import DIALOGUES, TOKENIZERS, data_path, tokenizer_path
-from finetooth.demo.story import RESPONSE_TEMPLATE
+from finetooth.demo import DIALOGUES, EXAMPLE, TOKENIZERS, data_path, tokenizer_path
+from finetooth.demo.story import CONFIG, RESPONSE_TEMPLATE
 from finetooth.errors import FinetoothError
-from finetooth.messages import say
+from finetooth.messages import LANGUAGES, say, speaking
+from finetooth.reporting.progress import report
 from finetooth.writing import make_directory, whole_file
 
 EPOCHS = 40
@@ -118,6 +119,27 @@ def train_and_compare(recipe: Path, *, tell: Callable[[str], None]) -> Compariso
     with on_one_thread():
         runs = train(recipe, recipe.parent / RUNS, check=False, force=True, tell=tell)
     return compare(*(run.directory for run in runs), num_samples=3)
+
+
+def write_reports(directory: Path) -> dict[str, Path]:
+    """Write the progress report of the three runs, the example under the three tokenizers beside them.
+
+    Returns:
+        The page in each language.
+    """
+    made = report(
+        directory / RUNS,
+        inspect=str(data_path(EXAMPLE)),
+        model=[str(tokenizer_path(name)) for name in TOKENIZERS],
+        num_samples=3,
+        config=CONFIG,
+    )
+    pages = {}
+    for language in LANGUAGES:
+        pages[language] = directory / f"report.{language}.html"
+        with speaking(language):
+            made.write(pages[language])
+    return pages
 
 
 @contextmanager

@@ -121,10 +121,11 @@ def findings(report: ProgressReport, citations: Citations) -> Iterator[Block]:
     """Yield what the checks found, the worst first, each with its cause."""
     checked = [(entry.name, entry.findings) for entry in report.runs]
     for one in report.inspected:
-        checked += list(zip(one.names, one.findings, strict=True))
+        for name, found in zip(one.names, one.findings, strict=True):
+            checked.append((say("reporting.name_of_data", name=name, data=file_name(one.data)), found))
     if not checked:
         return
-    unknown = [name for name, found in checked if found is None]
+    unknown = [name for name, one in checked if one is None]
     rows = _finding_rows([(name, found) for name, found in checked if found is not None])
     if rows:
         yield Table(
