@@ -52,7 +52,7 @@ clean:  ## remove what tools left behind, but not the environment
 	@touch $@
 
 .venv/.setup-demo: pyproject.toml constraints.txt | .venv/bin/python
-	@$(PIP) install --quiet -c constraints.txt -e '.[train,report]'
+	@$(PIP) install --quiet -c constraints.txt -e '.[train,report,persona]'
 	@touch .venv/.setup $@
 
 .venv/.setup-dev: pyproject.toml constraints.txt | .venv/bin/python

@@ -48,7 +48,7 @@ def _block(block: Block, document: Document, name: str, picture: Picture | None)
     if isinstance(block, Heading):
         # GitHub gives the heading the same name; others give it another, or none.
         named = f'<a id="{name}"></a>' if name else ""
-        yield f"{'#' * block.level} {named}{escape(block.text)}\n"
+        yield f"{'#' * block.level} {named}{_within(block.text)}\n"
     elif isinstance(block, Paragraph):
         mark = "> " if block.tone == "warning" else ""
         yield f"{mark}{_line(block.line)}\n"
@@ -62,7 +62,7 @@ def _block(block: Block, document: Document, name: str, picture: Picture | None)
         yield "".join(f"- {_line(item)}\n" for item in block.items)
     elif isinstance(block, Contents):
         yield f"<b>{escape(say('documents.contents'))}</b>\n"
-        yield "".join(f"- [{escape(title)}](#{name})\n" for name, title in sections(document))
+        yield "".join(f"- [{_within(title)}](#{name})\n" for name, title in sections(document))
     elif isinstance(block, Formula):
         tag = "" if block.number is None else rf" \tag{{{block.number}}}"
         yield f"$$\n{block.term.latex}{tag}\n$$\n"
@@ -74,6 +74,11 @@ def _block(block: Block, document: Document, name: str, picture: Picture | None)
         yield from prose.render(block.pieces)
     else:
         assert isinstance(block, Tokens), "a block that Markdown does not show"
+
+
+def _within(text: str) -> str:
+    """Return text that does not begin its line: a number and a dot there begin no list."""
+    return escape(text).replace("&#46;", ".")
 
 
 def _reference(text: str, url: str | None) -> str:
