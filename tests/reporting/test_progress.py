@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -23,7 +24,7 @@ from finetooth.reporting.progress import ProgressReport
 from finetooth.reporting.sections import NAMES, SECTIONS
 from finetooth.rules import select_rules
 from finetooth.runs import ENVIRONMENT, FINDINGS, RECIPE
-from tests.comparing.recorded import DATA, write_run
+from tests.comparing.recorded import DATA, probe_of, write_run
 from tests.shared_data import SHARED, needs_shared
 
 COLLATOR = config_of({"labels.way": "completion-collator", "labels.response_template": "[/INST] "})
@@ -281,3 +282,24 @@ def test_paths_are_told_by_their_ends() -> None:
     assert _without_folders("（/home/a/b/tok/x.json）、`/no`") == "（…/tok/x.json）、`/no`"
     assert _without_folders("https://example.org/a/b/c/d") == "https://example.org/a/b/c/d"
     assert _without_folders(r"in C:\Users\a\tok\x.json") == "in …/tok/x.json"
+
+
+def test_merges_and_their_papers(three: Path, tmp_path: Path) -> None:
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    merge = {
+        "merge_method": "ties",
+        "base_model": "/home/somebody/models/base/model",
+        "models": [{"model": f"/home/somebody/runs/{name}/model", "parameters": {"density": 0.5}} for name in "ab"],
+    }
+    (merged / "merge.yaml").write_text(json.dumps(merge), encoding="utf-8")  # JSON is YAML
+    (merged / "probe.json").write_text(json.dumps(probe_of("runs-on", ("はい",), ("お元気？",))), encoding="utf-8")
+    report = finetooth.report(three, merged)
+    said = words(section(report, "merges"))
+    assert "Merged: merged by ties [" in said
+    assert "base_model | …/base/model" in said and "models[1] | …/b/model" in said
+    assert "merged: 1 of 1 answers run on" in said
+    assert "somebody" not in str(report)
+    if importlib.util.find_spec("torch"):
+        assert "https://arxiv.org/abs/2306.01708" in words(section(report, "references"))
+    assert "merged" in words(section(report, "endings"))

@@ -16,7 +16,6 @@ from finetooth.comparing.pages import (
     ending_blocks,
     final_table,
     in_short,
-    setting_row,
     warnings_of,
 )
 from finetooth.documents import Block, Figure, Heading, List, Paragraph, Reference, Row, Table, Tokens
@@ -222,15 +221,26 @@ def merges(report: ProgressReport, citations: Citations) -> Iterator[Block]:
         return
     yield Paragraph(line=[(_methods(merged, citations), "")])
     keys = sorted({key for entry in merged for key in entry.settings})
-    rows = [setting_row(key.removeprefix("merge."), [entry.settings.get(key) for entry in merged]) for key in keys]
+    rows = [_merge_row(key, merged) for key in keys]
     if rows:
         yield Table(corner=say("comparing.setting"), head=[entry.name for entry in merged], rows=rows)
+    items = [line for entry in merged if (line := _in_a_line(entry))]
+    if items:
+        yield Paragraph(line=[(say("reporting.merge_results"), "")])
+        yield List(items=items)
     number = len(curve_figures(report.runs))
     for entry in merged:
         if entry.sweep is not None:
             for block in sweep_blocks(entry.sweep, first_figure=number + 1):
                 number += isinstance(block, Figure)
                 yield replace(block, level=3) if isinstance(block, Heading) else block
+
+
+def _merge_row(key: str, merged: Sequence[Entry]) -> Row:
+    """Return a setting of merges; models are told by the last two parts of their paths, which tell runs apart."""
+    known = [entry.settings.get(key) for entry in merged]
+    cells = [[("—" if one is None else _without_folders(str(one)), "")] for one in known]
+    return Row(label=[(key.removeprefix("merge."), "quiet")], cells=cells)
 
 
 def _methods(merged: Sequence[Entry], citations: Citations) -> str:
@@ -241,7 +251,7 @@ def _methods(merged: Sequence[Entry], citations: Citations) -> str:
         method = str(entry.settings.get("merge.merge_method") or "?")
         known = methods.get(method)
         marks = "".join(citations.cite(one) for one in papers(known.documentation)) if known is not None else ""
-        told.append(say("reporting.merged_by", name=entry.name, method=method, cite=marks))
+        told.append(say("reporting.merged_by", name=entry.name, method=f"{method} {marks}".rstrip()))
     return say("reporting.merged", told=say("comparing.comma").join(told))
 
 
