@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_origin
@@ -165,16 +166,24 @@ def _from_sets(sets: Sequence[str], errors: list[ConfigError]) -> dict[str, Valu
     return given
 
 
+@cache
+def _validator() -> Any:
+    """Return what validates the tree; to make one costs 30 ms, and a merge configures each of its models."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Config)
+
+
 def _validated(given: Mapping[str, Value], errors: list[ConfigError]) -> Config:
     """Return the tree, or raise every error that was collected and every one that the types give."""
     config = Config()
     if given:
         # pydantic costs 100 ms to import: only those who configure something pay.
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         raw = {name: _by_type(value, keys()[name]) for name, value in given.items()}
         try:
-            config = TypeAdapter(Config).validate_python(nest(raw))
+            config = _validator().validate_python(nest(raw))
         except ValidationError as error:
             # A union reports once for each of its members: one error a key is enough.
             wrong = dict.fromkeys(_key_at(details["loc"]) for details in error.errors(include_url=False))
