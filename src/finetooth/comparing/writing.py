@@ -10,22 +10,13 @@ from typing import Literal
 from finetooth.comparing.comparison import Comparison
 from finetooth.comparing.pages import document_of
 from finetooth.documents import figures, html, markdown, text
+from finetooth.documents.endings import format_of as by_ending
 from finetooth.documents.illustrated import Tell, drawable_language, write_markdown
-from finetooth.errors import ConfigError
-from finetooth.messages import say, speaking
+from finetooth.messages import speaking
 from finetooth.writing import whole_file
 
 Format = Literal["text", "markdown", "html", "png", "json"]
-FORMATS: dict[str, Format] = {
-    ".html": "html",
-    ".htm": "html",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".png": "png",
-    ".txt": "text",
-    ".json": "json",
-}
-"""The format by the ending of a file's name."""
+FORMATS: tuple[Format, ...] = ("html", "markdown", "png", "text", "json")
 
 
 def format_of(path: Path) -> Format:
@@ -34,14 +25,7 @@ def format_of(path: Path) -> Format:
     Raises:
         ConfigError: Its ending is that of none.
     """
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
-        raise ConfigError(
-            say("comparing.unknown_format", suffix=path.suffix or path.name),
-            where=f"-o {path}",
-            help=say("comparing.unknown_format_help"),
-        )
-    return found
+    return by_ending(path, FORMATS, example="comparison")
 
 
 def render(comparison: Comparison, format_name: Format, *, width: int = 100, color: bool = False) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 blocks.py     what a document is made of
 naming.py     short names for runs and paths
+endings.py    which format a file's name asks for
 formula.py    formulas, built from small functions
 prose/        a user's own Markdown
 sections.py   what headings are called by links

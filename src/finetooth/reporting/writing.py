@@ -8,6 +8,7 @@ from typing import Literal
 
 from finetooth.documents import html, markdown, pdf, text
 from finetooth.documents import slides as decks
+from finetooth.documents.endings import format_of as by_ending
 from finetooth.documents.illustrated import Tell, write_markdown
 from finetooth.errors import ConfigError
 from finetooth.messages import say
@@ -15,15 +16,8 @@ from finetooth.reporting.progress import ProgressReport
 from finetooth.writing import whole_file
 
 Format = Literal["text", "markdown", "html", "slides", "pdf"]
-FORMATS: dict[str, Format] = {
-    ".html": "html",
-    ".htm": "html",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".txt": "text",
-    ".pdf": "pdf",
-}
-"""The format by the ending of a file's name."""
+FORMATS: tuple[Format, ...] = ("html", "pdf", "markdown", "text")
+"""What files hold; slides are asked for beside."""
 
 
 def format_of(path: Path) -> Format:
@@ -32,14 +26,7 @@ def format_of(path: Path) -> Format:
     Raises:
         ConfigError: Its ending is that of none.
     """
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
-        raise ConfigError(
-            say("comparing.unknown_format", suffix=path.suffix or path.name),
-            where=f"-o {path}",
-            help=say("reporting.unknown_format_help"),
-        )
-    return found
+    return by_ending(path, FORMATS, example="report")
 
 
 def refuse_slides(path: Path) -> None:
