@@ -207,7 +207,8 @@ def endings(report: ProgressReport, citations: Citations) -> Iterator[Block]:
     if not any(entry.predicted or entry.probe for entry in entries):
         return
     yield Paragraph(line=[(say("reporting.endings_are", cite=citations.cite(_WILSON)), "")])
-    yield from _without_headings(ending_blocks(entries))
+    # What the brackets are is said above, with its source.
+    yield from (block for block in ending_blocks(entries) if isinstance(block, Table))
 
 
 def outputs(report: ProgressReport, citations: Citations) -> Iterator[Block]:
