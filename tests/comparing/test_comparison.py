@@ -223,7 +223,7 @@ def test_machine_output_and_notebooks(three: Path) -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert comparison._repr_html_().startswith('<div class="finetooth"><style>')
     set_language("ja")
-    assert "予測どおりか" in str(comparison)
+    assert "予測との一致" in str(comparison)
 
 
 def test_paths_are_told_by_what_differs() -> None:

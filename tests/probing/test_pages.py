@@ -32,7 +32,7 @@ def report(*texts: str, leaked: str | None = None) -> ProbeReport:
     return made
 
 
-@pytest.mark.parametrize(("language", "stopped"), [("en", "stopped"), ("ja", "止まった")])
+@pytest.mark.parametrize(("language", "stopped"), [("en", "stopped"), ("ja", "停止2 / 2")])
 def test_rates_and_answers(language: str, stopped: str) -> None:
     set_language(language)
     page = Page(report("はい。", "いいえ。")._repr_html_())

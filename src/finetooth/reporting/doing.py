@@ -16,7 +16,8 @@ from finetooth.examples import Example
 from finetooth.formats.wording import num_records
 from finetooth.messages import say
 from finetooth.reporting.citing import Citations, library_lines
-from finetooth.types import IGNORE_INDEX, InspectedRecord, Record
+from finetooth.reporting.inspected import file_name, record_of
+from finetooth.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from finetooth.reporting.progress import ProgressReport
@@ -97,11 +98,6 @@ def _trained(group: Sequence[Entry]) -> str:
     return say("reporting.trained_on", names=names, sources=sources, records=records or "?")
 
 
-def file_name(source: str) -> str:
-    """Return the last part of a path: where it lay on somebody's machine is nobody's concern."""
-    return source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or source
-
-
 def _shared(runs: Sequence[Entry]) -> dict[str, Any]:
     """Return the settings that all runs know and share, and that are set."""
     found = {}
@@ -177,9 +173,7 @@ def _example(examples: Sequence[Example], names: Sequence[str], *, folded: bool)
     yield Code(lines=["input_ids:", *_ids(first.input_ids), "labels:", *_ids(first.labels)])
     yield Paragraph(line=[(say("reporting.example_masked"), "")], tone="quiet")
     if folded:
-        record = Record(index=first.record_index, where=first.where, shape="encoded", row={})
-        inspected = InspectedRecord(record=record, sides=[one.side for one in examples])
-        yield Tokens(inspected=inspected, summary=say("comparing.token_by_token"))
+        yield Tokens(inspected=record_of(examples, names), summary=say("comparing.token_by_token"))
 
 
 def _cut(text: str, limit: int) -> str:

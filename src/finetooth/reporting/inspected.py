@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from finetooth.inspection import open_records
 from finetooth.labels import Setup, make_setup
 from finetooth.messages import say
 from finetooth.rules import select_rules
-from finetooth.types import InspectedRecord, Record
+from finetooth.types import InspectedRecord, Record, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,29 @@ class Inspected:
 
     @property
     def record(self) -> InspectedRecord:
-        """The record as the views take it."""
-        encoded = self.examples[0].encoded
-        record = Record(index=encoded.record_index, where=encoded.where, shape="encoded", row={})
-        return InspectedRecord(record=record, sides=[one.side for one in self.examples])
+        """The record as the views take it, its set-ups by their names."""
+        return record_of(self.examples, self.names)
+
+
+def record_of(examples: Sequence[Example], names: Sequence[str]) -> InspectedRecord:
+    """Return a record under several set-ups as the views take it.
+
+    Args:
+        examples: The record as each has it.
+        names: What the set-ups are called: where their files lay is nobody's concern.
+    """
+    encodeds = [
+        replace(one.encoded, model=name, where=file_name(one.encoded.where))
+        for one, name in zip(examples, names, strict=True)
+    ]
+    record = Record(index=encodeds[0].record_index, where=encodeds[0].where, shape="encoded", row={})
+    sides = [Side(encoded=encoded, pieces=one.pieces) for encoded, one in zip(encodeds, examples, strict=True)]
+    return InspectedRecord(record=record, sides=sides)
+
+
+def file_name(source: str) -> str:
+    """Return the last part of a path."""
+    return source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or source
 
 
 def inspect_data(data: str, models: Sequence[str], config: Config) -> Inspected:

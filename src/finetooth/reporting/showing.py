@@ -24,7 +24,7 @@ from finetooth.formats.wording import severity_word, share_of
 from finetooth.merging.sweeping.pages import blocks_of as sweep_blocks
 from finetooth.messages import language, say
 from finetooth.reporting.citing import Citations, papers
-from finetooth.reporting.doing import file_name
+from finetooth.reporting.inspected import file_name
 from finetooth.rules import all_rules
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def findings(report: ProgressReport, citations: Citations) -> Iterator[Block]:
     if rows:
         yield Table(
             corner=say("comparing.rule"),
-            head=[say("reporting.finding_where"), say("reporting.finding_why")],
+            head=[say("reporting.finding_why")],
             rows=rows,
             is_prose=True,
         )
@@ -158,11 +158,12 @@ def _finding_rows(checked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Row]
         where: list[tuple[str, str]] = []
         for index, (place, one) in enumerate(places):
             where.append(("\n" if index else "", ""))
-            where += [(place, "strong"), (f" {share_of(float(one.get('share') or 0))}", "quiet")]
+            where += [(f"{place} {share_of(float(one.get('share') or 0))}", "quiet")]
         why = with_code(_cause(finding) or _message(finding))
         if finding.get("fixable"):
             why += [("\n", ""), *with_code(say("reporting.fixable", code=code), "quiet")]
-        rows.append(Row(label=[(f"{code} ", "strong"), (f"{name}\n", ""), (word, style)], cells=[where, why]))
+        label = [(f"{code} ", "strong"), (f"{name}\n", ""), (f"{word}\n", style), *where]
+        rows.append(Row(label=label, cells=[why]))
     return rows
 
 
@@ -206,7 +207,8 @@ def endings(report: ProgressReport, citations: Citations) -> Iterator[Block]:
     if not any(entry.predicted or entry.probe for entry in entries):
         return
     yield Paragraph(line=[(say("reporting.endings_are", cite=citations.cite(_WILSON)), "")])
-    yield from _without_headings(ending_blocks(entries))
+    # What the brackets are is said above, with its source.
+    yield from (block for block in ending_blocks(entries) if isinstance(block, Table))
 
 
 def outputs(report: ProgressReport, citations: Citations) -> Iterator[Block]:
