@@ -14,9 +14,15 @@ for _name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from finetooth.demo import tokenizer_path  # noqa: E402
 from finetooth.messages import set_language  # noqa: E402
+
+
+# No test fails because a machine is slow: times are a matter for benchmarks.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
