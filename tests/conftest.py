@@ -19,7 +19,6 @@ from hypothesis import settings  # noqa: E402
 from finetooth.demo import tokenizer_path  # noqa: E402
 from finetooth.messages import set_language  # noqa: E402
 
-
 # No test fails because a machine is slow: times are a matter for benchmarks.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
