@@ -89,6 +89,6 @@ def save_leaking(directory: Path) -> Path:
     return save_scripted(directory, ids_of(f"{WORDS}</s>", tokenizer="split"), tokenizer="split", then=1)
 
 
-def save_running_on(directory: Path) -> Path:
+def save_running_on(directory: Path, *, context: int = 512) -> Path:
     """Write a model that never stops."""
-    return save_scripted(directory, ids_of(WORDS), then=1)
+    return save_scripted(directory, ids_of(WORDS), then=1, context=context)

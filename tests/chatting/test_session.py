@@ -144,7 +144,7 @@ def test_commands(speakers: dict[str, Speaker], capsys: pytest.CaptureFixture[st
     assert "no persona" in told("/facts x")
     told("はい")
     path = tmp_path / "chat.jsonl"
-    assert "1 turns written" in told(f"/save {path}")
+    assert "written: " in (said := told(f"/save {path}")) and "user turns: 1" in said.replace("\n", " ")
     assert f"/save! {path}" in told(f"/save {path}").replace("\n", "")
     assert "written" in told(f"/save! {path}")
     assert "help: " in told(f"/save {tmp_path}/none/chat.jsonl")

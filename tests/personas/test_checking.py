@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from finetooth.demo import data_path
 from finetooth.errors import DataError
 from finetooth.personas.checking import (
     MAX_KEPT,
@@ -135,3 +136,9 @@ def test_nothing_to_check() -> None:
         check_answers([], Persona(name="A", system_prompt="B"))
     with pytest.raises(DataError, match="have no turns"):
         check_persona([{"text": "x"}], Persona(name="A", system_prompt="B"))
+
+
+def test_dialogues_may_be_a_file() -> None:
+    path = data_path("dialogues.en.jsonl")
+    whole = check_persona([record.row for record in demo_records("en")], demo_persona("en"))
+    assert check_persona(path, demo_persona("en")).to_json() == whole.to_json()

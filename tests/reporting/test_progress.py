@@ -250,7 +250,7 @@ def test_sections_are_left_out_and_texts_put_in(three: Path, tmp_path: Path) -> 
 def test_inspected_data_alone(tmp_path: Path) -> None:
     models = [str(tokenizer_path(name)) for name in ("split", "supervised")]
     report = finetooth.report(inspect=DATA, model=models, config=COLLATOR)
-    assert report.document().title == f"Progress report: {DATA}"
+    assert report.document().title == f"Progress report: {Path(DATA).name}"
     assert "input_ids:" in words(section(report, "example"))
     assert "split | supervised" in words(section(report, "labels"))
 

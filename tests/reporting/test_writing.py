@@ -105,7 +105,6 @@ def test_the_command(two: Path, tmp_path: Path, finetooth: Finetooth) -> None:  
     assert 'class="slide' in (tmp_path / "s.html").read_text(encoding="utf-8")
     for arguments, said in (
         (["--text", "next"], "--text next=next.md"),
-        (["--format", "pdf"], "-o report.pdf"),
         (["--without", "weather"], "no section is called `weather`"),
         (["--format", "slides", "-o", str(tmp_path / "s.md")], "slides are pages or PDF"),
     ):

@@ -21,8 +21,8 @@ learned to stop gives it 0.996 or more at the end of an answer and at most 0.006
 _RULES: Mapping[Fault, tuple[str, ...]] = {
     "leaked": ("LAB001", "TOK009"),
     "passed-over": ("RUN001",),
-    "repeats": ("LAB002", "LAB003"),
-    "runs-on": ("LAB002", "LAB003"),
+    "repeats": ("LAB001", "LAB002", "LAB003"),
+    "runs-on": ("LAB001", "LAB002", "LAB003"),
 }
 """The rules that find the causes of a fault in labels and files."""
 

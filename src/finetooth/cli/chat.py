@@ -138,7 +138,9 @@ def _typed(screen: Screen) -> Iterator[str]:
             return
         except KeyboardInterrupt:
             sys.stdout.write("\n")
-            if was_interrupted:
+            # Readline keeps the line that was interrupted: where it held something, it is that which is cleared.
+            held = bool(readline.get_line_buffer()) if marked else False
+            if was_interrupted and not held:
                 return
             was_interrupted, goes_on = True, False
             screen.print([[(say("cli_chat.again"), "quiet")]])

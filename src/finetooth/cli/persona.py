@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,8 @@ def _spoken(invocation: Invocation, answers: tuple[str, ...], limit: int | None,
     for source in answers:
         path = Path(source)
         if path.is_dir():
-            found: Iterator[Any] = answers_of_probe(path / PROBE)
+            within = sorted(path.glob(f"*/{PROBE}")) if not (path / PROBE).is_file() else []
+            found: Iterator[Any] = chain.from_iterable(map(answers_of_probe, within or [path / PROBE]))
         elif _is_probe(path):
             found = answers_of_probe(path)
         else:

@@ -27,7 +27,7 @@ from finetooth.messages import say
 @option(
     "--format",
     "format_name",
-    choices=("text", "markdown", "html", "slides", "pdf"),
+    choices=("text", "markdown", "html", "slides"),
     help_key="cli_report.format",
 )
 @option("-o", "--output", multiple=True, metavar="FILE", help_key="cli_report.output")
@@ -53,8 +53,6 @@ def command(
     paths = [Path(one) for one in output if one != "-"]
     for path in paths:
         refuse_slides(path) if format_name == "slides" else format_of(path)
-    if format_name == "pdf" and not paths:
-        raise ConfigError(say("cli_report.no_pdf_on_stdout"), where="--format pdf", help="-o report.pdf")
     made = report(
         *runs,
         inspect=inspect,

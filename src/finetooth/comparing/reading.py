@@ -50,7 +50,7 @@ def _runs_in(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(say("comparing.no_directory"), where=str(path), help="finetooth train recipe.yaml -o runs")
     if not path.is_dir():
-        raise DataError(say("comparing.is_file"), where=str(path), help=f"finetooth compare {path.parent}")
+        raise DataError(say("comparing.is_file"), where=str(path), help=str(path.parent))
     if _is_run(path):
         return [path]
     if path.name == MODEL and _is_run(path.parent):

@@ -148,7 +148,9 @@ class Document:
 
     title: str
     tool: str
-    """The command that made it."""
+    """The command that made it, and who and when where that is known."""
+    is_signed: bool = False
+    """Whether title and `tool` are told in text, and `tool` in Markdown, where they would otherwise be left out."""
     blocks: Sequence[Block] = field(default_factory=tuple)
 
 

@@ -39,6 +39,8 @@ def render(document: Document, *, picture: Picture | None = None) -> Iterator[st
         picture: Where the pictures of its figures lie; without them each curve is told by its first and last values.
     """
     yield f"# {escape(document.title)}\n"
+    if document.is_signed:
+        yield f"\n{escape(document.tool)}\n"
     is_linked = has_contents(document)
     for one, name in zip(document.blocks, anchors(document.blocks), strict=True):
         yield from (f"\n{piece}" for piece in _block(one, document, name if is_linked else "", picture))

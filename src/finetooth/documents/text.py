@@ -51,7 +51,12 @@ def render(document: Document, *, width: int, color: bool) -> Iterator[str]:
         color: Whether escape sequences are written. They add nothing: without them the text is the same.
     """
     width = max(width, MIN_WIDTH)
-    is_first = True
+    is_first = not document.is_signed
+    if document.is_signed:
+        for line in fold([(harmless(document.title), "strong")], width=width):
+            yield paint(line, color=color) + "\n"
+        for line in fold([(harmless(document.tool), "quiet")], width=width):
+            yield paint(line, color=color) + "\n"
     for block in document.blocks:
         lines = list(_block(block, document, width))
         if not lines:
@@ -131,7 +136,21 @@ def _table(table: Table, width: int) -> Iterator[Styled]:
 
 
 def _cells(line: Line) -> int:
-    return sum(cells(text) for text, _ in _safe(line))
+    return max((sum(cells(text) for text, _ in _safe(part)) for part in _broken(line)), default=0)
+
+
+def _broken(line: Line) -> list[Line]:
+    """Return the lines that a cell has: a stretch that is nothing but a line break begins another.
+
+    A line break within what was read is shown by a sign instead.
+    """
+    lines: list[list[tuple[str, str]]] = [[]]
+    for text, style in line:
+        if text == "\n":
+            lines.append([])
+        else:
+            lines[-1].append((text, style))
+    return [*lines]
 
 
 def _shared(wanted: Sequence[int], room: int) -> list[int]:
@@ -148,8 +167,8 @@ def _shared(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def _row(row: Row, label_cells: int, widths: Sequence[int]) -> Iterator[Styled]:
-    columns = [fold(_safe(row.label), width=label_cells) if row.label else [[]]]
-    columns += [fold(_safe(cell), width=max(room, 2)) for cell, room in zip(row.cells, widths, strict=False)]
+    columns = [_folded(row.label, label_cells) if row.label else [[]]]
+    columns += [_folded(cell, max(room, 2)) for cell, room in zip(row.cells, widths, strict=False)]
     all_widths = [label_cells, *widths]
     for number in range(max(map(len, columns))):
         line: list[tuple[str, str]] = []
@@ -159,14 +178,22 @@ def _row(row: Row, label_cells: int, widths: Sequence[int]) -> Iterator[Styled]:
         yield line
 
 
+def _folded(line: Line, width: int) -> list[Styled]:
+    return [part for one in _broken(line) for part in fold(_safe(one), width=width)]
+
+
 def _stacked(table: Table, width: int) -> Iterator[Styled]:
     """Write each row as its label, and its cells under it, each with its column's name."""
     for row in table.rows:
         if row.label:
-            yield from fold([(text, style or "heading") for text, style in _safe(row.label)], width=width)
+            for part in _broken(row.label):
+                yield from fold([(text, style or "heading") for text, style in _safe(part)], width=width)
         for name, cell in zip(table.head, row.cells, strict=False):
-            line = [(f"{harmless(name)}{say('documents.colon')}", "quiet"), *_safe(cell)]
+            first, *others = _broken(cell)
+            line = [(f"{harmless(name)}{say('documents.colon')}", "quiet"), *_safe(first)]
             yield from fold(line, width=width, first_indent=2, indent=4)
+            for part in others:
+                yield from fold(_safe(part), width=width, first_indent=4, indent=4)
 
 
 def _references(references: References, width: int) -> Iterator[Styled]:

@@ -22,7 +22,7 @@ from finetooth.personas.reading import load_persona
 from finetooth.personas.sheet import Length, Persona
 from finetooth.probing.judging import TERMINATORS
 from finetooth.probing.report import wilson
-from finetooth.records import records_of
+from finetooth.records import read_records, records_of
 from finetooth.types import Record
 
 MAX_KEPT = 20
@@ -307,15 +307,16 @@ def check_answers(
     return report
 
 
-def check_persona(rows: Iterable[Mapping[str, Any]], persona: Persona | str | Path) -> PersonaReport:
-    """Hold the answers of some rows in memory against a persona's sheet.
+def check_persona(rows: Iterable[Mapping[str, Any]] | str | Path, persona: Persona | str | Path) -> PersonaReport:
+    """Hold the answers of dialogues against a persona's sheet.
 
     Args:
-        rows: Dialogues, in any shape with turns.
+        rows: Dialogues in memory, in any shape with turns, or the file that holds them.
         persona: The persona, or the path of its sheet.
 
     Raises:
         FinetoothError: The sheet is wrong, a row has no turns, or there is no answer.
     """
     sheet = persona if isinstance(persona, Persona) else load_persona(persona)
-    return check_answers(answers_of(records_of(rows)), sheet)
+    records = read_records(str(rows)) if isinstance(rows, str | Path) else records_of(rows)
+    return check_answers(answers_of(records), sheet)

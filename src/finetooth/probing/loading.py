@@ -5,15 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finetooth.errors import FinetoothError
+from finetooth.errors import ConfigError, FinetoothError
 from finetooth.messages import say
 from finetooth.runs import MODEL
 
 
 def model_path(model: str | Path) -> str:
-    """Return what to load: of the directory of a run, the model in it."""
-    inside = Path(model) / MODEL
-    return str(inside) if inside.is_dir() else str(model)
+    """Return what to load: of the directory of a run, the model in it.
+
+    Raises:
+        ConfigError: The directory holds several runs, or one beside nothing else.
+    """
+    place = Path(model)
+    if (place / MODEL).is_dir():
+        return str(place / MODEL)
+    if place.is_dir() and not (place / "config.json").is_file() and not (place / "adapter_config.json").is_file():
+        runs = sorted(child for child in place.iterdir() if (child / MODEL).is_dir())
+        if runs:
+            names = ", ".join(child.name for child in runs)
+            raise ConfigError(say("probing.several_runs", names=names), where=str(model), help=str(runs[0]))
+    return str(model)
 
 
 def load(path: str, adapter: str | Path | None = None) -> Any:

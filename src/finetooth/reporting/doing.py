@@ -77,7 +77,8 @@ def setups(report: ProgressReport, citations: Citations) -> Iterator[Block]:
         )
     for one in report.inspected:
         names = say("comparing.comma").join(one.names)
-        yield Paragraph(line=[(say("reporting.inspected", data=file_name(one.data), names=names), "")])
+        key = "reporting.inspected" if runs else "reporting.inspected_alone"
+        yield Paragraph(line=[(say(key, data=file_name(one.data), names=names), "")])
 
 
 def _by_data(runs: Sequence[Entry]) -> list[list[Entry]]:

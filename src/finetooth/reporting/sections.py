@@ -14,6 +14,7 @@ from finetooth.errors import ConfigError
 from finetooth.messages import say
 from finetooth.reporting import defining, doing, showing
 from finetooth.reporting.citing import Citations
+from finetooth.reporting.inspected import file_name
 from finetooth.version import __version__
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def document_of(report: ProgressReport) -> Document:
         blocks += found
         if own is not None:
             blocks.append(own)
-    return Document(title=_title(report), tool=_made(report), blocks=(Contents(), *blocks))
+    return Document(title=_title(report), tool=_made(report), is_signed=True, blocks=(Contents(), *blocks))
 
 
 def _blocks(name: str, report: ProgressReport, citations: Citations) -> Iterator[Block]:
@@ -87,7 +88,7 @@ def _blocks(name: str, report: ProgressReport, citations: Citations) -> Iterator
 def _title(report: ProgressReport) -> str:
     if report.title is not None:
         return report.title
-    names = [entry.name for entry in report.comparison.entries] or [one.data for one in report.inspected]
+    names = [entry.name for entry in report.comparison.entries] or [file_name(one.data) for one in report.inspected]
     return say("reporting.title", names=say("comparing.comma").join(names))
 
 

@@ -157,12 +157,13 @@ def _finding_rows(checked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Row]
         word = severity_word(severity) if severity in _SEVERITIES else severity  # type: ignore[arg-type]
         where: list[tuple[str, str]] = []
         for index, (place, one) in enumerate(places):
-            where.append(("\n" if index else "", ""))
+            if index:
+                where.append(("\n", ""))
             where += [(f"{place} {share_of(float(one.get('share') or 0))}", "quiet")]
         why = with_code(_cause(finding) or _message(finding))
         if finding.get("fixable"):
             why += [("\n", ""), *with_code(say("reporting.fixable", code=code), "quiet")]
-        label = [(f"{code} ", "strong"), (f"{name}\n", ""), (f"{word}\n", style), *where]
+        label = [(f"{code} ", "strong"), (name, ""), ("\n", ""), (word, style), ("\n", ""), *where]
         rows.append(Row(label=label, cells=[why]))
     return rows
 
