@@ -352,7 +352,7 @@ def check(
 
 
 def findings_json(report: Callable[[], Report]) -> dict[str, Any]:
-    """Return what a check found as plain JSON: the lines of `check --format json`, and how answers end.
+    """Return what a check found as plain JSON: the lines of `check --format json`, and of data how answers end.
 
     Each finding has under `said` its sentences in the other languages, by language: who reads them later may speak one.
 
@@ -364,17 +364,18 @@ def findings_json(report: Callable[[], Report]) -> dict[str, Any]:
     with speaking("en"):
         english = report()
     lines = [json.loads(line) for line in "".join(jsonlines.render(english)).splitlines()]
-    for language in (one for one in LANGUAGES if one != "en"):
+    for language in (one for one in LANGUAGES if one != "en" and lines):
         with speaking(language):
             others = [json.loads(line) for line in "".join(jsonlines.render(report())).splitlines()]
         for line, other in zip(lines, others, strict=True):
             cause = None if other["cause"] is None else other["cause"]["text"]
             line.setdefault("said", {})[language] = {"message": other["message"], "cause": cause}
-    train = next(part for part in english.parts if part.data == "train")
-    return {
-        "num_records": train.num_records,
-        "endings": dict(train.endings),
-        "prediction": dict(train.prediction),
-        "findings": lines,
-        "not_run": [{"code": code, "reason": reason} for code, reason in train.not_run],
-    }
+    first, data = english.parts[0], {}
+    if first.data != MERGE:
+        data = {
+            "num_records": first.num_records,
+            "endings": dict(first.endings),
+            "prediction": dict(first.prediction),
+        }
+    not_run = [{"code": code, "reason": reason} for code, reason in first.not_run]
+    return {**data, "findings": lines, "not_run": not_run}

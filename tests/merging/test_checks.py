@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from finetooth.checking import Report
 from finetooth.merging.checks import STRETCH, STRETCHES, ChecksFailed, check_configuration, stretches
 from finetooth.merging.configuration import parse_merges
 from finetooth.merging.methods import METHODS
+from finetooth.runs import FINDINGS
 from tests import small_tokenizers
 from tests.merging.test_merge import settings
 from tests.merging.toys import family, read_weights, weights, write_model
@@ -75,6 +77,10 @@ def test_a_leaking_child_is_warned_of_and_merged(healthy: Path, tmp_path: Path) 
     assert finding.cause.evidence["whole_in"] == [str(healthy / "base")]
     assert str(leaking) in finding.message
     assert (tmp_path / "merged" / "config.json").is_file()
+    # It is kept beside the model, in both languages, for whoever reports it.
+    (kept,) = json.loads((tmp_path / "merged" / FINDINGS).read_text(encoding="utf-8"))["findings"]
+    assert (kept["code"], kept["cause"]["text"]) == ("MRG002", finding.cause.text)
+    assert kept["said"]["ja"]["cause"] != kept["cause"]["text"]
 
 
 def test_errors_stop_a_merge_unless_forced(tmp_path: Path) -> None:

@@ -280,6 +280,7 @@ def test_paths_are_told_by_their_ends() -> None:
 
     assert _without_folders("in /home/a/b/tok/tokenizer.json, and") == "in …/tok/tokenizer.json, and"
     assert _without_folders("（/home/a/b/tok/x.json）、`/no`") == "（…/tok/x.json）、`/no`"
+    assert _without_folders("`/home/a/runs/split/model/x.json`") == "`…/split/model/x.json`"
     assert _without_folders("https://example.org/a/b/c/d") == "https://example.org/a/b/c/d"
     assert _without_folders(r"in C:\Users\a\tok\x.json") == "in …/tok/x.json"
 
@@ -294,7 +295,14 @@ def test_merges_and_their_papers(three: Path, tmp_path: Path) -> None:
     }
     (merged / "merge.yaml").write_text(json.dumps(merge), encoding="utf-8")  # JSON is YAML
     (merged / "probe.json").write_text(json.dumps(probe_of("runs-on", ("はい",), ("お元気？",))), encoding="utf-8")
+    sentences = {"ja": {"message": "終わり方が異なります", "cause": "分割されます"}}
+    cause = {"code": "splits-eos", "text": "it is split", "evidence": {}}
+    finding = {"code": "MRG002", "name": "different-ending", "severity": "warning", "share": 1.0, "said": sentences}
+    found = {"findings": [finding | {"cause": cause}], "not_run": []}
+    (merged / FINDINGS).write_text(json.dumps(found), encoding="utf-8")
     report = finetooth.report(three, merged)
+    assert "MRG002 different-ending" in words(section(report, "findings"))
+    assert "分割されます" in words(section(report, "findings", "ja"))
     said = words(section(report, "merges"))
     assert "Merged: merged by ties [" in said
     assert "base_model | …/base/model" in said and "models[1] | …/b/model" in said

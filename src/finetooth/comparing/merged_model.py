@@ -12,7 +12,7 @@ from finetooth.comparing.files import FileReader
 from finetooth.errors import MergeError
 from finetooth.merging.sweeping.lines import IDENTITY, MERGED, Sweep, read_sweep
 from finetooth.messages import say
-from finetooth.runs import PROBE
+from finetooth.runs import FINDINGS, PROBE
 
 CONFIG = "merge.yaml"
 
@@ -50,6 +50,7 @@ def read_merge(directory: Path, name: str) -> Entry:
         settings=_settings(model / CONFIG, own.remarks) if is_whole else {},
         metrics=(),
         data=Data(),
+        findings=FileReader(model).json(FINDINGS),
         probe=own.json(PROBE) or (dict(best) if best is not None else None),
         sweep=sweep,
         remarks=own.remarks,

@@ -17,10 +17,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finetooth.checking import Report
+from finetooth.checking import Report, findings_json
 from finetooth.errors import ConfigError, FinetoothError, MergeError
 from finetooth.merging.card import merge_card
 from finetooth.merging.checks import before, refuse
@@ -35,7 +36,8 @@ from finetooth.merging.shards import INDEX, SHARD_BYTES, Layout, Shards, lay_out
 from finetooth.merging.trial import Trial, after
 from finetooth.merging.vocabulary import Vocabulary, make_vocabulary
 from finetooth.merging.working import Pace, Progress, do_jobs
-from finetooth.messages import say
+from finetooth.messages import language, say
+from finetooth.runs import FINDINGS
 from finetooth.writing import whole_file
 
 CONFIG, CARD = "merge.yaml", "README.md"
@@ -129,6 +131,7 @@ def merge(
                     file.write(card)
                 with whole_file(place / CONFIG) as file:
                     file.write(text)
+                _write_findings(place, report, partial(before, one, prepared.models, shown=str(one.name or shown)))
             _run(prepared, place, seed=seed, force=force, pace=pace, on_progress=on_progress)
             stages[str(one.name)] = place
         (work / JOURNAL).unlink()
@@ -237,6 +240,20 @@ def _identity(prepared: Prepared, seed: int) -> dict[str, Any]:
         "layout": digest,
         "seed": seed,
     }
+
+
+def _write_findings(directory: Path, report: Report, again: Callable[[], Report]) -> None:
+    """Keep what the rules found beside the model, for comparisons and reports.
+
+    Args:
+        directory: The model's.
+        report: What they found, in the language in force.
+        again: Finds it once more, in whatever language is then in force.
+    """
+    spoken = language()
+    found = findings_json(lambda: report if language() == spoken else again())
+    with whole_file(directory / FINDINGS) as file:
+        json.dump(found, file, ensure_ascii=False, indent=2)
 
 
 def _refuse(target: Path, work: Path, *, force: bool, resume: bool) -> None:

@@ -26,6 +26,7 @@ from finetooth.messages import language, say
 from finetooth.reporting.citing import Citations, papers
 from finetooth.reporting.inspected import file_name
 from finetooth.rules import all_rules
+from finetooth.runs import MODEL
 
 if TYPE_CHECKING:
     from finetooth.reporting.progress import ProgressReport
@@ -119,6 +120,7 @@ def labels(report: ProgressReport, citations: Citations) -> Iterator[Block]:
 def findings(report: ProgressReport, citations: Citations) -> Iterator[Block]:
     """Yield what the checks found, the worst first, each with its cause."""
     checked = [(entry.name, entry.findings) for entry in report.runs]
+    checked += [(entry.name, entry.findings) for entry in report.merges if entry.findings is not None]
     for one in report.inspected:
         for name, found in zip(one.names, one.findings, strict=True):
             checked.append((say("reporting.name_of_data", name=name, data=file_name(one.data)), found))
@@ -159,7 +161,8 @@ def _finding_rows(checked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Row]
         for index, (place, one) in enumerate(places):
             if index:
                 where.append(("\n", ""))
-            where += [(f"{place} {share_of(float(one.get('share') or 0))}", "quiet")]
+            share = "" if code.startswith("MRG") else f" {share_of(float(one.get('share') or 0))}"
+            where.append((f"{place}{share}", "quiet"))
         why = with_code(_cause(finding) or _message(finding))
         if finding.get("fixable"):
             why += [("\n", ""), *with_code(say("reporting.fixable", code=code), "quiet")]
@@ -195,8 +198,16 @@ _PATH = re.compile(r"(?<![\w/.:])(?:[A-Za-z]:)?(?:[/\\][^\s/\\`'\"()（）、。
 
 
 def _without_folders(text: str) -> str:
-    """Return a sentence in which a long path is told by its last two parts: where it lay is nobody's concern."""
-    return _PATH.sub(lambda match: "…/" + "/".join(re.split(r"[/\\]", match[0])[-2:]), text)
+    """Return a sentence in which a long path is told by its last two parts: where it lay is nobody's concern.
+
+    Where the first of them is the `model` of a run, the run's name is told as well.
+    """
+
+    def shortened(match: re.Match[str]) -> str:
+        parts = re.split(r"[/\\]", match[0])
+        return "…/" + "/".join(parts[-3:] if parts[-2] == MODEL else parts[-2:])
+
+    return _PATH.sub(shortened, text)
 
 
 # Endings, outputs, merges ------------------------------------------------------------------------------------------
