@@ -192,6 +192,20 @@ def test_lines_of_a_library_are_those_of_the_installed_version(three: Path) -> N
     assert lines[last - 1].strip().startswith("return") and not lines[last].strip()
 
 
+def test_settings_that_a_reader_asks_for_are_settings() -> None:
+    from finetooth.config.keys import keys
+    from finetooth.reporting.doing import _COMMON
+
+    assert [key for key in _COMMON if key not in keys()] == []
+
+
+def test_another_finetooth_is_named_without_lines(three: Path) -> None:
+    for path in three.glob(f"*/{ENVIRONMENT}"):
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"finetooth": "0.0.1"}))
+    cited = words(section(finetooth.report(three), "references"))
+    assert "finetooth 0.0.1, loss.py, observed_loss None" in cited
+
+
 def test_another_version_is_linked_without_lines(three: Path) -> None:
     for path in three.glob(f"*/{ENVIRONMENT}"):
         environment = json.loads(path.read_text(encoding="utf-8"))

@@ -46,17 +46,18 @@ class Citations:
         return known.pop() if len(known) == 1 else None if known else _installed(name)
 
 
-def own_lines(function: str) -> Reference:
-    """Return where a function of finetooth stands.
+def own_lines(function: str, own_version: str) -> Reference:
+    """Return where a function of finetooth stands; the lines are told where that version is the one that runs here.
 
     Args:
         function: Its dotted name, such as `finetooth.loss.observed_loss`.
+        own_version: The version that the run had.
     """
     module, _, name = function.rpartition(".")
     _, _, inner = module.partition(".")
     file = f"{inner.replace('.', '/')}.py"
-    lines = _lines_of("finetooth", file, name)
-    return Reference(text=f"finetooth {__version__}, {file}, {name}{_told(lines)}")
+    lines = _lines_of("finetooth", file, name) if own_version == __version__ else None
+    return Reference(text=f"finetooth {own_version}, {file}, {name}{_told(lines)}")
 
 
 def library_lines(package: str, file: str, name: str, package_version: str | None) -> Reference:

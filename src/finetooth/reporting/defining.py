@@ -101,7 +101,8 @@ def _function(entry: Entry, citations: Citations) -> Line:
     """Return what computed the loss of a run."""
     if entry.kind == "finetooth":
         function = str((entry.loss or {}).get("function") or _OWN)
-        return [(f"finetooth {function.rpartition('.')[2]}", ""), (f" {citations.cite(own_lines(function))}", "quiet")]
+        source = own_lines(function, entry.versions.get("finetooth", "?"))
+        return [(f"finetooth {function.rpartition('.')[2]}", ""), (f" {citations.cite(source)}", "quiet")]
     file, function = _SMOOTHED if _smoothing(entry) else _PLAIN
     mark = citations.cite(library_lines("transformers", file, function, entry.versions.get("transformers")))
     return [(f"transformers {function}", ""), (f" {mark}", "quiet")]

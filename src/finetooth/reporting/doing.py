@@ -35,10 +35,11 @@ _COMMON = (
     "train.max_steps",
     "train.batch_size",
     "train.learning_rate",
-    "train.lr_scheduler",
-    "train.warmup_ratio",
+    "train.scheduler",
+    "train.warmup_steps",
+    "train.optimizer",
     "train.seed",
-    "train.dtype",
+    "train.precision",
     "lora.r",
     "lora.alpha",
     "tokenizer.path",
@@ -47,8 +48,9 @@ _COMMON = (
 """The settings that a reader asks for, where all runs share them."""
 
 _TEXT_CHARS = 1200
+"""Characters of an example's text that are printed; what is longer is cut in its middle."""
 _IDS = 400
-"""Characters of a text, and tokens of an example, that are printed; what is longer is cut in its middle."""
+"""Ids of it that are printed, likewise."""
 _PER_LINE = 16
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,20 +71,21 @@ def inspect_data(data: str, models: Sequence[str], config: Config) -> Inspected:
     """
     setups = [make_setup(model, config) for model in models]
     rules = select_rules(config.check.select, config.check.ignore)
-    records = config.data
+
+    def records() -> Iterator[Record]:
+        return open_records([data], config.data)
+
     return Inspected(
         data=data,
         names=tuple(names_of([Path(model) for model in models])),
-        examples=_examples(data, setups, config),
-        findings=tuple(
-            findings_json(count_records(open_records([data], records), [setup], rules).report) for setup in setups
-        ),
+        examples=_examples(data, setups, records),
+        findings=tuple(findings_json(count_records(records(), [setup], rules).report) for setup in setups),
     )
 
 
-def _examples(data: str, setups: Sequence[Setup], config: Config) -> tuple[Example, ...]:
+def _examples(data: str, setups: Sequence[Setup], records: Callable[[], Iterator[Record]]) -> tuple[Example, ...]:
     """Return the first record of which all learn, or else the first of each."""
-    found = [{one.encoded.record_index: one for one in examples_of(setup, _records(data, config))} for setup in setups]
+    found = [{one.encoded.record_index: one for one in examples_of(setup, records())} for setup in setups]
     for setup, examples in zip(setups, found, strict=True):
         if not examples:
             raise DataError(
@@ -94,7 +95,3 @@ def _examples(data: str, setups: Sequence[Setup], config: Config) -> tuple[Examp
             )
     common = [number for number in found[0] if all(number in examples for examples in found)]
     return tuple(examples[common[0]] if common else next(iter(examples.values())) for examples in found)
-
-
-def _records(data: str, config: Config) -> Any:
-    return open_records([data], config.data)
