@@ -10,7 +10,7 @@ import pytest
 from tests.sources import modules
 
 LEVELS = (
-    ("types", "errors", "messages", "version", "writing", "environment", "weightfiles", "runs"),
+    ("types", "errors", "messages", "version", "writing", "environment", "weightfiles", "runs", "forking"),
     ("config", "records", "template", "templates", "tokenizer", "encoding", "labels", "fingerprint", "dataset"),
     ("rules", "view", "formats", "charts", "documents", "packing", "loss"),
     (

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from typing import Any
 
 from finetooth.counting import Checker, Counts
 from finetooth.errors import FinetoothError
+from finetooth.forking import forked, inherited
 from finetooth.messages import say
 from finetooth.types import Record
 
@@ -32,29 +29,8 @@ def in_process(checker: Checker, batches: Iterable[list[Record]], *, skip: bool)
         yield _check_batch(checker, batch, skip)
 
 
-_inherited: Checker | None = None
-"""What the processes of a pool inherit: a fork copies it, and compiled templates cannot be sent."""
-
-
-def _begin() -> None:
-    """Prepare a process: it ends with its parent, which cannot tell its pool to stop where it is killed."""
-    # What was inherited stays to the end, and what a batch makes goes by itself: collecting costs a twentieth of all.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def watch() -> None:
-            wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
-
-
 def _check_in_worker(batch: list[Record], skip: bool) -> _Result:
-    assert _inherited is not None
-    number, counted, errors = _check_batch(_inherited, batch, skip)
+    number, counted, errors = _check_batch(inherited(), batch, skip)
     for counts in counted:
         # A tally's class goes by the name of its rule, by which pickle would not find it: its state is sent alone.
         counts.tallies = {code: tally.__reduce_ex__(2)[2] for code, tally in counts.tallies.items()}
@@ -83,15 +59,12 @@ def _tally(kind: type[Any], state: Any) -> Any:
 
 def in_processes(checker: Checker, batches: Iterable[list[Record]], processes: int, *, skip: bool) -> Iterator[_Result]:
     """Check batches in several processes; yields what `in_process` does, in the same order."""
-    global _inherited
-    _inherited = checker
     # A forked process has none of the threads that its copy of the tokenizers library counts on.
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     waiting: deque[Future[_Result]] = deque()
     try:
-        context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
+        with forked(processes, checker) as pool:
             for batch in batches:
                 waiting.append(pool.submit(_check_in_worker, batch, skip))
                 if len(waiting) > 2 * processes:
@@ -102,7 +75,6 @@ def in_processes(checker: Checker, batches: Iterable[list[Record]], processes: i
         # Killed from outside, most often for want of memory: nothing that it was doing is known.
         raise FinetoothError(say("check.process_ended"), help="--processes 1") from error
     finally:
-        _inherited = None
         if before is None:
             del os.environ["TOKENIZERS_PARALLELISM"]
         else:
