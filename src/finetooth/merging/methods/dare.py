@@ -51,9 +51,8 @@ def dare_ties(tensor: Stacked, values: Values) -> Iterator[Tensor]:
 
 def _dare(tensor: Stacked, values: Values, *, consensus: bool) -> Iterator[Tensor]:
     draws = [tensor.draws(index) for index in range(tensor.num_models)]
+    scales = [1.0 / density if values["rescale"] and density > 0.0 else 1.0 for density in values["density"]]
     for chunk in tensor.chunks():
         for delta_N, drawn, density in zip(chunk.deltas_MN, draws, values["density"], strict=True):
             drawn.keep(delta_N, chunk.start, density)
-            if values["rescale"] and 0.0 < density < 1.0:
-                delta_N.mul_(1.0 / density)
-        yield combine(chunk, values, consensus=consensus)
+        yield combine(chunk, values, consensus=consensus, scales=scales)

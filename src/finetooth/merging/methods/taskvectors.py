@@ -18,14 +18,28 @@ from finetooth.merging.methods.method import Values
 from finetooth.merging.methods.stacked import BLOCK, Chunk, Stacked, weighted_sum
 
 
-def combine(chunk: Chunk, values: Values, *, consensus: bool) -> Tensor:
-    """Return the base plus the weighted sum of the chunk's task vectors, as `weight`, `normalize` and `lambda` say."""
+def combine(chunk: Chunk, values: Values, *, consensus: bool, scales: Sequence[float] | None = None) -> Tensor:
+    """Return the base plus the weighted sum of the chunk's task vectors, as `weight`, `normalize` and `lambda` say.
+
+    Args:
+        chunk: The chunk.
+        values: The parameters.
+        consensus: Whether signs are agreed on.
+        scales: What each task vector is multiplied by first, which has no part in what weights are normalized by.
+    """
     weights, factor, normalize = values["weight"], values["lambda"], values["normalize"]
+    if scales is None:
+        scales = [1.0] * len(weights)
     if consensus:
         by_count = values.get("consensus_method") == "count"
+        for delta_N, scale in zip(chunk.deltas_MN, scales, strict=True):
+            if scale != 1.0:
+                delta_N.mul_(scale)
         merged_N = agreed_sum(chunk.deltas_MN, weights, normalize=normalize, by_count=by_count)
     else:
-        merged_N = weighted_sum(chunk.deltas_MN, shares(weights) if normalize else weights, chunk.scratch_N)
+        weights = shares(weights) if normalize else weights
+        products = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
+        merged_N = weighted_sum(chunk.deltas_MN, products, chunk.scratch_N)
     return chunk.add_base(merged_N, factor)
 
 
