@@ -68,7 +68,7 @@ class Cost:
     cpu_seconds: float
     """Of all its threads: what others do on the machine changes it less."""
     peak_gib: float
-    """Resident memory, mapped files among it."""
+    """Resident memory of all its processes, mapped files among it; pages that they share count once."""
 
     def cells(self) -> str:
         """Return the cells of a table."""
@@ -80,19 +80,34 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     start = time.perf_counter()
     silent = subprocess.DEVNULL
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=silent, stderr=silent)
-    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    peak = 0
     # The peak that `wait4` tells holds what this process had in memory when it forked.
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-        with suppress(OSError):
-            for line in status.read_text(encoding="ascii").splitlines():
-                if line.startswith("VmHWM:"):
-                    peak = max(peak, int(line.split()[1]))
-        time.sleep(0.05)
+        peak = max(peak, sum(_resident(number) for number in _family(process.pid)))
+        time.sleep(0.1)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(ended[1])
     if process.returncode:
         raise SystemExit(f"{command[0]} failed: {process.returncode}")
     return Cost(seconds, ended[2].ru_utime + ended[2].ru_stime, peak / 2**20)
+
+
+def _family(process: int) -> list[int]:
+    """Return a process and those that it began, and they in turn."""
+    with suppress(OSError):
+        tasks = Path(f"/proc/{process}/task").iterdir()
+        children = [int(child) for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+        return [process, *(number for child in children for number in _family(child))]
+    return []
+
+
+def _resident(process: int) -> int:
+    """Return the KiB that a process has in memory, its part of what it shares with others."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 def floor(root: Path, target: Path, num_models: int, threads: int = 2) -> float:

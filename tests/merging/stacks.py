@@ -29,6 +29,11 @@ class InMemory:
         least = 16 * self.shape[-1]
         return self._stretches(max(self.chunk // least, 1) * least)
 
+    def bases(self) -> Iterator[Tensor]:
+        assert self.base_N is not None
+        for start in range(0, len(self.base_N), self.chunk):
+            yield self.base_N[start : start + self.chunk].clone()
+
     def draws(self, model_index: int) -> Draws:
         return Draws.of(self.seed, self.name, model_index)
 

@@ -32,7 +32,7 @@ from finetooth.merging.models import OpenModel, notes, open_model
 from finetooth.merging.output import write_companions
 from finetooth.merging.planning import Models, Plan, make_plan
 from finetooth.merging.references import ModelReference
-from finetooth.merging.shards import INDEX, SHARD_BYTES, Layout, Shards, lay_out
+from finetooth.merging.shards import INDEX, SHARD_BYTES, Layout, Shards, lay_out, reserved
 from finetooth.merging.trial import Trial, after
 from finetooth.merging.vocabulary import Vocabulary, make_vocabulary
 from finetooth.merging.working import Pace, Progress, do_jobs
@@ -117,7 +117,8 @@ def merge(
             place.mkdir(parents=True, exist_ok=True)
             prepared = prepare(one, stages, pickles=work / PICKLES if allow_pickle else None, shard_bytes=shard_bytes)
             opened[name] = prepared.models
-            report = before(one, prepared.models, shown=str(one.name or shown))
+            with reserved(place, prepared.layout):
+                report = before(one, prepared.models, shown=str(one.name or shown))
             if on_report is not None:
                 on_report(report)
             if not force:
@@ -206,7 +207,7 @@ def _run(
         done = journal.resume(identity)
         if done is None:
             journal.begin(identity)
-        shards = Shards(directory, prepared.layout, resume=done is not None)
+        shards = Shards(directory, prepared.layout)
         try:
             jobs = prepared.plan.jobs
             do_jobs(

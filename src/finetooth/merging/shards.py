@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -104,17 +106,32 @@ def _names(count: int) -> Iterable[str]:
     return (f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1))
 
 
+@contextmanager
+def reserved(directory: Path, layout: Layout) -> Iterator[None]:
+    """Take the room for weight files on the disk while something else is done, such as the check.
+
+    A file system in memory fills it with zeros, which takes as long as the check does.
+
+    Raises:
+        OSError: There is not as much; told when what was done meanwhile is done.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(lambda: Shards(directory, layout).close())
+        yield
+        taken.result()
+
+
 class Shards:
     """The open weight files of a layout in a directory."""
 
-    def __init__(self, directory: Path, layout: Layout, *, resume: bool) -> None:
+    def __init__(self, directory: Path, layout: Layout) -> None:
         self.layout = layout
         self._descriptors: dict[str, int] = {}
         try:
             for file, header in layout.headers.items():
                 descriptor = os.open(directory / file, os.O_RDWR | os.O_CREAT, 0o666)
                 self._descriptors[file] = descriptor
-                if not resume or os.fstat(descriptor).st_size != layout.sizes[file]:
+                if os.fstat(descriptor).st_size != layout.sizes[file]:
                     _reserve(descriptor, layout.sizes[file])
                 _write(descriptor, memoryview(header), 0)
         except OSError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -18,8 +20,15 @@ CHUNK = 1 << 18
 """Elements of a chunk: several models of them fit into the cache of a core. A whole number of `BLOCK`s."""
 
 ROOM = 24 << 20
-"""Numbers that a worker keeps from one pass over a tensor to the next, 96 MiB: enough for two rows of a matrix of
-2,048 by 5,632."""
+"""Numbers that a worker keeps from one pass over a tensor to the next, 96 MiB: a matrix of 4,096 by 5,632, say."""
+
+
+def on(device: str) -> AbstractContextManager[object]:
+    """Let tensors be made on a device.
+
+    Where they are anyway, torch is asked for nothing: each of its operations would pass through a function in Python.
+    """
+    return nullcontext() if torch.get_default_device().type == device else torch.device(device)
 
 
 class Memory:
@@ -97,13 +106,23 @@ class Stream:
         least = ROW_BLOCK * self.shape[-1]
         return self._stretches(max(self.chunk // least, 1) * least)
 
+    def bases(self) -> Iterator[torch.Tensor]:
+        """Yield the base alone in chunks, which was checked with the models."""
+        base, method = self.job.base, self.job.method
+        assert base is not None, "the method asks for a base"
+        for start in range(0, self.job.num_elements, self.chunk):
+            memory = self.memory.floats(1, min(self.chunk, self.job.num_elements - start))
+            with on("cpu"):
+                base.read(start, memory[0], self.memory.buffer)
+            yield (memory if method.on_cpu else self.memory.computed(memory))[0]
+
     def _stretches(self, size: int) -> Iterator[Chunk]:
         job, base = self.job, self.job.base
         num_models = len(job.models)
         for start in range(0, job.num_elements, size):
             count = min(size, job.num_elements - start)
             memory = self.memory.floats(num_models + 2, count)
-            with torch.device("cpu"):
+            with on("cpu"):
                 for source, into_N in zip(job.models, memory, strict=False):
                     source.read(start, into_N, self.memory.buffer)
                 if base is not None:
@@ -118,7 +137,7 @@ class Stream:
 
     def _check(self, values_MN: torch.Tensor) -> None:
         """Refuse what is no number: one such value makes the sum none, which is a fast way to look."""
-        if torch.isfinite(values_MN.sum(1)).all():
+        if math.isfinite(float(values_MN.sum())):
             return
         for index, values_N in enumerate(values_MN):
             num_bad = int(torch.isfinite(values_N).logical_not().count_nonzero())

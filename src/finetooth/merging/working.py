@@ -1,23 +1,38 @@
-"""Do the jobs of a plan: several at a time, each by a thread with memory of its own."""
+"""Do the jobs of a plan, several at a time: each by a process of its own where it can be forked, else by a thread.
+
+A method is some dozens of operations on each chunk, and every one of them lets go of Python's lock and asks for it
+again: threads spend half as long on that as on the numbers, processes nothing.
+"""
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Event, Lock
 
 import torch
 
 from finetooth.errors import ConfigError, MergeError
+from finetooth.forking import forked, inherited
 from finetooth.merging.journal import Journal
 from finetooth.merging.planning import Job
 from finetooth.merging.shards import Shards
 from finetooth.merging.sources import Files
-from finetooth.merging.streaming import CHUNK, Memory, Stream
+from finetooth.merging.streaming import CHUNK, Memory, Stream, on
 from finetooth.messages import say
+
+FORKED_FROM = 32_000_000
+"""The bytes of weights from which on a merge is worth processes: to fork one takes as long as merging some millions."""
+
+_GLANCE = 0.05
+"""Seconds after which it is looked again how far the processes are."""
 
 Progress = Callable[[int, int], None]
 """Is told the bytes of weights that are written, and how many there are."""
@@ -28,7 +43,7 @@ class Pace:
     """How a merge is computed; none of it changes what comes out."""
 
     threads: int = 0
-    """0: one for each core that the process may use."""
+    """How many jobs are done at a time, by processes or by threads; 0: as many as the cores that may be used."""
     chunk: int = CHUNK
     """Elements of a chunk."""
     device: str = "cpu"
@@ -37,7 +52,7 @@ class Pace:
 
     @property
     def num_threads(self) -> int:
-        """The number of threads."""
+        """The number of jobs that are done at a time."""
         if self.threads:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -74,7 +89,8 @@ def do_jobs(
         seed: Of methods that draw random numbers.
         allow_nan: Whether values that are no numbers are merged like any other.
         pace: How it is computed.
-        on_progress: Is told what is done, by whatever thread did it, one at a time.
+        on_progress: Is told what is done: chunk by chunk by the threads that do it, one at a time; now and then where
+            processes do.
 
     Raises:
         MergeError: A tensor cannot be merged.
@@ -82,77 +98,151 @@ def do_jobs(
     """
     pace = pace or Pace()
     whole = set(done)
-    left: SimpleQueue[Job] = SimpleQueue()
-    # The largest first: a large one that is begun last would be waited for by all other threads.
-    for job in sorted((job for job in jobs if job.name not in whole), key=lambda job: -job.num_elements):
-        left.put(job)
-    files = Files()
-    stopped, lock = Event(), Lock()
+    # The largest first: a large one that is begun last would be waited for by all others.
+    left = sorted((job for job in jobs if job.name not in whole), key=lambda job: -job.num_elements)
     total = sum(job.size_bytes for job in jobs)
-    written = sum(job.size_bytes for job in jobs if job.name in whole)
+    board = _Board(len(left), total - sum(job.size_bytes for job in left))
+    files = Files()
+    work = _Work(left, files, shards, journal, board, seed, allow_nan, pace)
+    is_forked = _is_forked(pace, sum(job.size_bytes for job in left))
+    lock = threading.Lock()
 
-    def tell(size: int) -> None:
-        nonlocal written
-        with lock:
-            written += size
-            if on_progress is not None:
-                on_progress(written, total)
-
-    def work() -> None:
-        torch.set_num_threads(1)  # of this thread: the cores are shared out by tensors
-        memory = Memory(files, device=pace.device)
-        while not stopped.is_set():
-            try:
-                job = left.get_nowait()
-            except Empty:
-                return
-            try:
-                # Whatever memory a method asks for lies where it computes.
-                with torch.device("cpu" if job.method.on_cpu else pace.device):
-                    stream = Stream(job, memory, seed=seed, chunk=pace.chunk, allow_nan=allow_nan)
-                    _merge(job, stream, shards, tell, stopped, allow_nan=allow_nan)
-            except BaseException:
-                stopped.set()
-                raise
-            if not stopped.is_set():
-                journal.whole(job.name)
+    def tell() -> None:
+        if on_progress is not None:
+            with lock:
+                on_progress(board.written, total)
 
     try:
-        for entry in (
-            entry for job in jobs for source in (*job.models, job.base) if source for entry in source.entries
-        ):
-            files.open(entry.file)
-        with ThreadPoolExecutor(pace.num_threads) as pool:
-            futures = [pool.submit(work) for _ in range(pace.num_threads)]
+        for job in left:
+            for source in (*job.models, *((job.base,) if job.base else ())):
+                for entry in source.entries:
+                    files.open(entry.file)
+        if not is_forked:
+            work.on_chunk = tell
+        with _pool(work, is_forked=is_forked) as pool:
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
+                futures = [pool.submit(_do, number) for number in range(len(left))]
+                for future in futures:  # after an error those that follow do nothing
+                    while not wait([future], _GLANCE).done:
+                        if is_forked:
+                            tell()
+                if is_forked:
+                    tell()
             finally:
-                stopped.set()
+                board.stop()
+                pool.shutdown(cancel_futures=True)
         for future in futures:
             future.result()
+    except BrokenProcessPool as error:
+        # Killed from outside, most often for want of memory: the others were stopped with it.
+        raise MergeError(say("merging.process_ended"), help=say("merging.process_ended_help")) from error
     finally:
         files.close()
 
 
-def _merge(
-    job: Job, stream: Stream, shards: Shards, tell: Callable[[int], None], stopped: Event, *, allow_nan: bool
-) -> None:
+class _Board:
+    """What is written of each job, and whether to stop, in memory that forked processes share."""
+
+    def __init__(self, num_jobs: int, written_before: int) -> None:
+        self._before, self._num_jobs = written_before, num_jobs
+        self._numbers = memoryview(mmap.mmap(-1, 8 * (num_jobs + 1))).cast("q")
+
+    @property
+    def written(self) -> int:
+        """The bytes of weights that are written."""
+        return self._before + sum(self._numbers[: self._num_jobs])
+
+    def add(self, number: int, size: int) -> None:
+        """Count bytes of a job, which one process or thread does."""
+        self._numbers[number] += size
+
+    def stop(self) -> None:
+        """Let every job end with its next chunk."""
+        self._numbers[self._num_jobs] = 1
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether jobs are to end."""
+        return bool(self._numbers[self._num_jobs])
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the jobs of a merge share."""
+
+    jobs: Sequence[Job]
+    files: Files
+    shards: Shards
+    journal: Journal
+    board: _Board
+    seed: int
+    allow_nan: bool
+    pace: Pace
+    on_chunk: Callable[[], None] | None = None
+    """Is called after each chunk, where threads do it."""
+
+
+_here = threading.local()
+"""The work, and the memory, of this thread, or of this process."""
+
+
+def _is_forked(pace: Pace, size_bytes: int) -> bool:
+    # A process that is forked cannot use the GPU, and on macOS not what Apple's libraries have begun.
+    can_fork = sys.platform == "linux" and pace.device == "cpu"
+    return can_fork and pace.num_threads > 1 and size_bytes >= FORKED_FROM
+
+
+def _pool(work: _Work, *, is_forked: bool) -> AbstractContextManager[Executor]:
+    number = work.pace.num_threads
+    return forked(number, work) if is_forked else ThreadPoolExecutor(number, initializer=_begin, initargs=(work,))
+
+
+def _begin(work: _Work) -> None:
+    _here.work = work
+    _here.memory = Memory(work.files, device=work.pace.device)
+    torch.set_num_threads(1)  # of this thread: the cores are shared out by tensors
+
+
+def _do(number: int) -> None:
+    """Do a job, unless all are to end."""
+    if not hasattr(_here, "work"):
+        _begin(inherited())
+    work: _Work = _here.work
+    job, device = work.jobs[number], work.pace.device
+    if work.board.is_stopped:
+        return
+    try:
+        # Whatever memory a method asks for lies where it computes.
+        with on("cpu" if job.method.on_cpu else device):
+            stream = Stream(job, _here.memory, seed=work.seed, chunk=work.pace.chunk, allow_nan=work.allow_nan)
+            _merge(work, number, stream)
+    except BaseException:
+        work.board.stop()
+        raise
+    if not work.board.is_stopped:
+        work.journal.whole(job.name)
+
+
+def _merge(work: _Work, number: int, stream: Stream) -> None:
     """Merge one tensor and write it."""
+    job = work.jobs[number]
     if job.num_elements == 0:
         return
     done = 0
     largest = torch.finfo(job.dtype).max
     for merged_N in job.method.function(stream, job.values):
-        if stopped.is_set():
+        if work.board.is_stopped:
             return
-        if not allow_nan:
-            if not torch.isfinite(merged_N.sum()) and not torch.isfinite(merged_N).all():
+        if not work.allow_nan:
+            if not math.isfinite(float(merged_N.sum())) and not torch.isfinite(merged_N).all():
                 raise MergeError(say("merging.result_not_finite", name=job.name), help=say("merging.report_help"))
             if job.dtype is torch.float16 and float(merged_N.abs().max()) > largest:
                 raise MergeError(say("merging.overflow", name=job.name), where="out_dtype", help="out_dtype: bfloat16")
         written = merged_N.to(job.dtype).cpu().view(torch.uint8)
         data = written.numpy().data
-        shards.write(job.name, done, data)
+        work.shards.write(job.name, done, data)
         done += len(data)
-        tell(len(data))
+        work.board.add(number, len(data))
+        if work.on_chunk is not None:
+            work.on_chunk()
     assert done == job.size_bytes, f"{job.method.name} gave {done} bytes of {job.size_bytes} of {job.name}"

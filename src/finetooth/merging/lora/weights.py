@@ -97,7 +97,7 @@ class AdapterWeights:
 @contextmanager
 def adapter_weights(directory: Path, slots: Sequence[Slot]) -> Iterator[AdapterWeights]:
     """Open the weight file of an adapter; what is written is on the disk at the end."""
-    shards = Shards(directory, lay_out(slots, sum(slot.size_bytes for slot in slots), single=WEIGHTS), resume=False)
+    shards = Shards(directory, lay_out(slots, sum(slot.size_bytes for slot in slots), single=WEIGHTS))
     try:
         yield AdapterWeights(shards, slots)
         shards.sync()

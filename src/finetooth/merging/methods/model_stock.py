@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from finetooth.merging.methods.method import Parameter, Values, merge_method
 from finetooth.merging.methods.spheres import blend_along, products
-from finetooth.merging.methods.stacked import Chunk, Stacked, weighted_sum
+from finetooth.merging.methods.stacked import Chunk, Stacked
 
 FILTER_WISE = Parameter(name="filter_wise", default=False)
 
@@ -31,28 +30,29 @@ def model_stock(tensor: Stacked, values: Values) -> Iterator[Tensor]:
         weights = share.expand(tensor.num_models, -1)
         for chunk in tensor.rows():
             yield blend_along(tensor, chunk, weights, "row")
-    elif (room_2N := tensor.room(2)) is not None:
-        yield from _in_one_pass(tensor, *room_2N)
+    elif (room_1N := tensor.room(1)) is not None:
+        yield from _in_one_pass(tensor, room_1N[0])
     else:
         factor = float(_share(products(tensor)) / tensor.num_models)
         for chunk in tensor.chunks():
             yield chunk.blend_deltas([1.0] * tensor.num_models, factor)
 
 
-def _in_one_pass(tensor: Stacked, sum_N: Tensor, base_N: Tensor) -> Iterator[Tensor]:
-    """Keep the sum of the task vectors and the base, which is all that the second pass is about."""
-    ends: list[int] = []
+def _in_one_pass(tensor: Stacked, sum_N: Tensor) -> Iterator[Tensor]:
+    """Keep the sum of the task vectors, to which the second pass has but to add the base."""
 
     def keep(chunk: Chunk) -> None:
-        here = slice(chunk.start, chunk.start + chunk.models_MN.shape[1])
-        sum_N[here].copy_(weighted_sum(chunk.deltas_MN, [1.0] * tensor.num_models, chunk.scratch_N))
-        assert chunk.base_N is not None, "the method asks for a base"
-        base_N[here].copy_(chunk.base_N)
-        ends.append(here.stop)
+        first_N, second_N, *others = chunk.deltas_MN
+        kept_N = torch.add(first_N, second_N, out=sum_N[chunk.start : chunk.start + len(first_N)])
+        for delta_N in others:
+            kept_N.add_(delta_N)
 
     factor = float(_share(products(tensor, afterwards=keep)) / tensor.num_models)
-    for start, end in pairwise([0, *ends]):
-        yield sum_N[start:end].mul_(factor).add_(base_N[start:end])
+    start = 0
+    for base_N in tensor.bases():
+        end = start + len(base_N)
+        yield base_N.add_(sum_N[start:end].mul_(factor))
+        start = end
 
 
 def _share(found: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -132,5 +133,13 @@ def _added(sums_MM: Tensor | float, blocks_MMB: Tensor) -> Tensor:
 
 def _pairs(values_MBK: Tensor) -> Tensor:
     """Return the products of all pairs, summed over the last dimension: `[M, M, B]` in fp64."""
+    if values_MBK.device.type == "cpu" and values_MBK.stride(-1) == 1:
+        # From the cache, dot by dot is twice as fast as small matrix products are.
+        values = values_MBK.numpy()
+        found = np.empty((len(values), len(values), values.shape[1]))
+        for i, first_BK in enumerate(values):
+            for j, second_BK in enumerate(values[: i + 1]):
+                found[i, j] = found[j, i] = np.vecdot(first_BK, second_BK)
+        return torch.from_numpy(found)
     # A product of small matrices for each stretch reads the models once, where pairs one by one read them M times.
     return torch.bmm(values_MBK.transpose(0, 1), values_MBK.permute(1, 2, 0)).permute(1, 2, 0).to(torch.float64)

@@ -41,6 +41,9 @@ class Stacked(Protocol):
     def rows(self) -> Iterator[Chunk]:
         """Yield the same, each chunk a whole number of rows (of the last dimension)."""
 
+    def bases(self) -> Iterator[Tensor]:
+        """Yield the base alone in chunks, where there is one: the second pass of a method that kept all else."""
+
     def draws(self, model_index: int) -> Draws:
         """Return the random numbers of a model, one for each element of the tensor."""
 
