@@ -82,9 +82,16 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=silent, stderr=silent)
     peak = 0
     # The peak that `wait4` tells holds what this process had in memory when it forked.
+    looks = 0
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-        peak = max(peak, sum(_resident(number) for number in _family(process.pid)))
-        time.sleep(0.1)
+        family = _family(process.pid)
+        if len(family) == 1:
+            peak = max(peak, _kib(process.pid, "status", "VmHWM:"))
+        elif looks % 10 == 0:
+            # What processes share has to be found page by page, which holds them up.
+            peak = max(peak, sum(_kib(number, "smaps_rollup", "Pss:") for number in family))
+        looks += 1
+        time.sleep(0.05)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(ended[1])
     if process.returncode:
@@ -101,11 +108,11 @@ def _family(process: int) -> list[int]:
     return []
 
 
-def _resident(process: int) -> int:
-    """Return the KiB that a process has in memory, its part of what it shares with others."""
+def _kib(process: int, file: str, key: str) -> int:
+    """Return a number of KiB that the system tells of a process; 0 of one that has ended."""
     with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
+        for line in Path(f"/proc/{process}/{file}").read_text(encoding="ascii").splitlines():
+            if line.startswith(key):
                 return int(line.split()[1])
     return 0
 
