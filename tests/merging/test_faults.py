@@ -59,6 +59,12 @@ def test_another_merge_is_not_gone_on_with(models: Path, tmp_path: Path) -> None
     _stop_at(0.5, config, tmp_path / "merged")
     with pytest.raises(FinetoothError, match="its seed differs"):
         finetooth.merge(config, tmp_path / "merged", seed=1, resume=True)
+    begun = files_of(tmp_path / ".merged.merging")
+    with pytest.raises(FinetoothError, match="its configuration differs"):
+        finetooth.merge({**config, "out_dtype": "float16"}, tmp_path / "merged", resume=True)
+    now = files_of(tmp_path / ".merged.merging")
+    # What was begun is as it was, and can still go on: another layout would have cut its weights short.
+    assert [name for name in begun if name.endswith(".safetensors") and now[name] != begun[name]] == []
     with pytest.raises(FinetoothError, match="its configuration differs"):
         finetooth.merge(settings(models, "ties"), tmp_path / "merged", resume=True)
     finetooth.merge(settings(models, "ties"), tmp_path / "merged", force=True)

@@ -15,7 +15,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -117,7 +117,8 @@ def merge(
             place.mkdir(parents=True, exist_ok=True)
             prepared = prepare(one, stages, pickles=work / PICKLES if allow_pickle else None, shard_bytes=shard_bytes)
             opened[name] = prepared.models
-            with reserved(place, prepared.layout):
+            # What was begun is not touched before its journal says that this merge is the one.
+            with nullcontext() if resume else reserved(place, prepared.layout):
                 report = before(one, prepared.models, shown=str(one.name or shown))
             if on_report is not None:
                 on_report(report)
