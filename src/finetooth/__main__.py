@@ -2,7 +2,7 @@
 
 import sys
 
-from finetooth.cli.main import main
+from finetooth.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())
