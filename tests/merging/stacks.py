@@ -22,8 +22,14 @@ class InMemory:
         self.base_N = None if base is None else base.flatten()
         self.chunk, self.seed, self.has_room = chunk, seed, has_room
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, *, shows_nan: bool = False) -> Iterator[Chunk]:
         return self._stretches(self.chunk)
+
+    def sample(self) -> Chunk | None:
+        return None
+
+    def look(self) -> None:
+        return None
 
     def rows(self) -> Iterator[Chunk]:
         least = 16 * self.shape[-1]

@@ -17,6 +17,7 @@ import pytest
 
 import finetooth
 from finetooth.errors import FinetoothError
+from finetooth.merging.methods import METHODS
 from tests.merging.test_merge import settings
 from tests.merging.toys import family, files_of, read_weights, weights, write_model
 
@@ -212,6 +213,23 @@ def test_values_that_are_no_numbers(place: int, tmp_path: Path) -> None:
     directory = finetooth.merge(settings(tmp_path, "linear"), tmp_path / "merged-linear", force=True)
     merged = read_weights(directory)["model.embed_tokens.weight"]
     assert int(merged.isnan().sum()) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_tells_which_model_holds_them(method: str, value: float, tmp_path: Path) -> None:
+    family(tmp_path, vocab=600)
+    tensors = read_weights(tmp_path / "a")
+    tensors["model.embed_tokens.weight"].view(-1)[600] = value  # not read before a merge
+    shutil.rmtree(tmp_path / "a")
+    write_model(tmp_path / "a", tensors, vocab=600)
+    config = settings(tmp_path, method)
+    cases = [config["parameters"]]
+    if "weight" in config["parameters"]:
+        cases.append({**config["parameters"], "weight": 0.0})  # models that count for nothing are looked at as well
+    for number, parameters in enumerate(cases):
+        with pytest.raises(FinetoothError, match=r"embed_tokens.weight` holds 1 values(.|\n)*/a\b"):
+            finetooth.merge(config | {"parameters": parameters}, tmp_path / f"merged-{number}")
 
 
 def test_values_that_float16_cannot_hold(tmp_path: Path) -> None:

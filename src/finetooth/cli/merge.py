@@ -22,6 +22,7 @@ from finetooth.messages import say
 if TYPE_CHECKING:
     from finetooth.checking import Report
     from finetooth.merging.trial import Trial
+    from finetooth.merging.working import Pace
 
 _YAML = (".yaml", ".yml")
 _UNIT = 1e9
@@ -131,7 +132,7 @@ def command(
         return None
     shard_bytes = max(int(shard_gb * _UNIT), 1)
     if dry_run:
-        for line in _plan(config, shard_bytes, allow_pickle):
+        for line in _plan(config, shard_bytes, Pace(threads=threads, device=device), allow_pickle=allow_pickle):
             click.echo(line)
         return None
     trials: list[Trial] = []
@@ -234,14 +235,12 @@ def configuration(
     return {name: value for name, value in config.items() if value not in (None, {})}
 
 
-def _plan(config: Any, shard_bytes: int, allow_pickle: bool) -> Iterator[str]:
+def _plan(config: Any, shard_bytes: int, pace: Pace, *, allow_pickle: bool) -> Iterator[str]:
     """Yield the lines of a plan: what would be read, written and held in memory."""
     import tempfile
     from contextlib import ExitStack
 
     from finetooth.merging.merge import prepare, read_config
-    from finetooth.merging.streaming import CHUNK
-    from finetooth.merging.working import Pace
 
     merges, _ = read_config(config)
     with ExitStack() as stack:
@@ -265,8 +264,8 @@ def _plan(config: Any, shard_bytes: int, allow_pickle: bool) -> Iterator[str]:
             for reference in prepared.models:
                 yield f"  {reference}"
             widest = max((len(job.models) + 3 for job in plan.jobs), default=0)
-            threads = Pace().num_threads
-            yield say("cli_merge.buffers", threads=threads, megabytes=f"{threads * widest * CHUNK * 4 / 1e6:.1f}")
+            size = pace.num_threads * widest * pace.chunk_size * 4
+            yield say("cli_merge.buffers", count=pace.num_threads, megabytes=f"{size / 1e6:.1f}")
 
 
 class _Progress:

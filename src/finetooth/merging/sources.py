@@ -21,6 +21,8 @@ from finetooth.errors import MergeError
 from finetooth.merging.headers import DTYPES, Entry
 from finetooth.messages import say
 
+_MOST_VIEWS = 256
+
 
 class Files:
     """Open files by path; their descriptors are shared by all threads, since `preadv` has no position to share."""
@@ -48,12 +50,21 @@ class Buffer:
 
     def __init__(self, files: Files) -> None:
         self.files = files
-        self._resize(1 << 16)
+        self._bytes = bytearray(1 << 16)
+        # Chunks are of few lengths, and a view takes as long to make as a short chunk to read.
+        self._views: dict[tuple[torch.dtype, int], tuple[memoryview, Tensor]] = {}
 
-    def _resize(self, size_bytes: int) -> None:
-        self._bytes = bytearray(size_bytes)
-        self._view = memoryview(self._bytes)
-        self._tensor = torch.frombuffer(self._bytes, dtype=torch.uint8)
+    def _view(self, dtype: torch.dtype, size: int) -> tuple[memoryview, Tensor]:
+        """Return the first bytes, and the same as a tensor."""
+        if (dtype, size) not in self._views:
+            if size > len(self._bytes):
+                self._views.clear()
+                self._bytes = bytearray(size)
+            if len(self._views) > _MOST_VIEWS:
+                self._views.clear()
+            view = memoryview(self._bytes)[:size]
+            self._views[dtype, size] = view, torch.frombuffer(view, dtype=dtype)
+        return self._views[dtype, size]
 
     def read(self, entry: Entry, start: int, count: int) -> Tensor:
         """Return elements of a tensor in the dtype of the file; what was returned before is overwritten.
@@ -63,12 +74,13 @@ class Buffer:
         """
         dtype = DTYPES[entry.dtype]
         size = count * dtype.itemsize
-        if size > len(self._bytes):
-            self._resize(size)
+        if size == 0:
+            return torch.empty(0, dtype=dtype)
+        view, tensor = self._view(dtype, size)
         offset, done = entry.offset + start * dtype.itemsize, 0
         while done < size:
             try:
-                got = os.preadv(self.files[entry.file], [self._view[done:size]], offset + done)
+                got = os.preadv(self.files[entry.file], [view[done:] if done else view], offset + done)
             except OSError as error:
                 raise MergeError(
                     say("merging.unreadable", reason=(error.strerror or str(error)).lower()), where=str(entry.file)
@@ -80,7 +92,7 @@ class Buffer:
                     help=say("merging.damaged_help"),
                 )
             done += got
-        return self._tensor[:size].view(dtype)
+        return tensor
 
 
 class TensorSource(Protocol):

@@ -5,19 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from finetooth.errors import MergeError
 from finetooth.merging.methods.draws import Draws
 from finetooth.merging.methods.spheres import ROW_BLOCK
-from finetooth.merging.methods.stacked import BLOCK, Chunk
+from finetooth.merging.methods.stacked import BLOCK, SAMPLE_STRETCH, Chunk
 from finetooth.merging.planning import Job
 from finetooth.merging.sources import Buffer, Files
 from finetooth.messages import say
 
-CHUNK = 1 << 18
-"""Elements of a chunk: several models of them fit into the cache of a core. A whole number of `BLOCK`s."""
+CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 18}
+"""Elements of a chunk by device: several models of them fit into the cache next to a core, where operations are twice
+as fast as beyond it, and a GPU is kept busy by them. Whole numbers of `BLOCK`s."""
+
+MOST_SAMPLED = 1 << 17
+"""The most elements of a sample; small tensors have a sixteenth of theirs."""
+
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples are spread evenly between whole numbers."""
+
+_MOST_TABLES = 64
 
 ROOM = 24 << 20
 """Numbers that a worker keeps from one pass over a tensor to the next, 96 MiB: a matrix of 4,096 by 5,632, say."""
@@ -31,37 +43,70 @@ def on(device: str) -> AbstractContextManager[object]:
     return nullcontext() if torch.get_default_device().type == device else torch.device(device)
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of numbers of one length, and each of them: to cut out a row takes as long as to add up a short one."""
+
+    whole_RN: Tensor
+    rows: tuple[Tensor, ...]
+
+
+class Tables:
+    """Memory that grows to the largest table that is asked for, and serves all of them one after the other."""
+
+    def __init__(self, **kind: Any) -> None:
+        self._kind = kind
+        self._memory = torch.empty(0, **kind)
+        self._tables: dict[tuple[int, int], Table] = {}
+
+    def table(self, num_rows: int, count: int) -> Table:
+        """Return memory for so many rows; it holds whatever stood in it."""
+        if (num_rows, count) not in self._tables:
+            if self._memory.numel() < num_rows * count or len(self._tables) > _MOST_TABLES:
+                self._tables.clear()
+            if self._memory.numel() < num_rows * count:
+                self._memory = torch.empty(0)  # let go of before more is asked for
+                self._memory = torch.empty(num_rows * count, **self._kind)
+            whole_RN = self._memory[: num_rows * count].view(num_rows, count)
+            self._tables[num_rows, count] = Table(whole_RN, whole_RN.unbind())
+        return self._tables[num_rows, count]
+
+
 class Memory:
-    """The buffers of one worker, which grow to the largest chunk that it meets and serve all of its jobs."""
+    """The buffers of one worker, which serve all of its jobs."""
 
     def __init__(self, files: Files, device: str = "cpu") -> None:
         self.buffer = Buffer(files)
         self.device = torch.device(device)
-        self._read = torch.empty(0)
-        self._computed = torch.empty(0, device=self.device)
-        self._room = torch.empty(0, device=self.device)
+        # Pinned memory is copied to a GPU without a detour.
+        self._read = Tables(device="cpu", pin_memory=self.device.type == "cuda")
+        self._computed = Tables(device=self.device)
+        self._room = Tables(device=self.device)
+        self._written: dict[torch.dtype, Tables] = {}
 
-    def floats(self, num_rows: int, count: int) -> torch.Tensor:
+    def read(self, num_rows: int, count: int) -> Table:
         """Return memory to read so many rows of numbers into."""
-        if self._read.numel() < num_rows * count:
-            # Pinned memory is copied to a GPU without a detour.
-            self._read = torch.empty(num_rows * count, device="cpu", pin_memory=self.device.type == "cuda")
-        return self._read[: num_rows * count].view(num_rows, count)
+        return self._read.table(num_rows, count)
 
-    def computed(self, read_RN: torch.Tensor) -> torch.Tensor:
-        """Return the numbers where methods compute: themselves on the CPU, else a copy in memory that is used again."""
+    def computed(self, read: Table) -> Table:
+        """Return the numbers where methods compute: themselves on the CPU, else a copy."""
         if self.device.type == "cpu":
-            return read_RN
-        if self._computed.numel() < read_RN.numel():
-            self._computed = torch.empty(read_RN.numel(), device=self.device)
-        return self._computed[: read_RN.numel()].view_as(read_RN).copy_(read_RN)
+            return read
+        copied = self._computed.table(*read.whole_RN.shape)
+        copied.whole_RN.copy_(read.whole_RN)
+        return copied
 
-    def room(self, num_rows: int, count: int) -> torch.Tensor:
+    def room(self, num_rows: int, count: int) -> Tensor:
         """Return memory where methods compute, to keep rows of numbers in."""
-        if self._room.numel() < num_rows * count:
-            self._room = torch.empty(0)  # let go of before more is asked for
-            self._room = torch.empty(num_rows * count, device=self.device)
-        return self._room[: num_rows * count].view(num_rows, count)
+        return self._room.table(num_rows, count).whole_RN
+
+    def written(self, merged_N: Tensor, dtype: torch.dtype) -> memoryview:
+        """Return the bytes of what is merged, in the dtype in which it is written."""
+        if dtype not in self._written:
+            self._written[dtype] = Tables(device="cpu", dtype=dtype)
+        (row_N,) = self._written[dtype].table(1, merged_N.numel()).rows
+        row_N.copy_(merged_N)
+        return row_N.view(torch.uint8).numpy().data
 
 
 class Stream:
@@ -70,7 +115,8 @@ class Stream:
     def __init__(self, job: Job, memory: Memory, *, seed: int, chunk: int, allow_nan: bool) -> None:
         assert chunk % BLOCK == 0, "sums are made in blocks, and chunks must not cut one"
         self.job, self.memory, self.seed, self.chunk = job, memory, seed, chunk
-        self.is_checked = allow_nan
+        self._allow_nan = self._is_checked = allow_nan
+        self._reading = on("cpu")
 
     @property
     def name(self) -> str:
@@ -91,14 +137,14 @@ class Stream:
         """Return the random numbers of a model."""
         return Draws.of(self.seed, self.name, model_index)
 
-    def room(self, num_rows: int) -> torch.Tensor | None:
+    def room(self, num_rows: int) -> Tensor | None:
         """Return memory for rows of the tensor's size, where they are not too large."""
         count = self.job.num_elements
         return self.memory.room(num_rows, count) if num_rows * count <= ROOM else None
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, *, shows_nan: bool = False) -> Iterator[Chunk]:
         """Yield the tensor in chunks."""
-        return self._stretches(self.chunk)
+        return self._stretches(self.chunk, shows_nan=shows_nan)
 
     def rows(self) -> Iterator[Chunk]:
         """Yield the tensor in chunks of whole blocks of rows."""
@@ -106,36 +152,65 @@ class Stream:
         least = ROW_BLOCK * self.shape[-1]
         return self._stretches(max(self.chunk // least, 1) * least)
 
-    def bases(self) -> Iterator[torch.Tensor]:
+    def bases(self) -> Iterator[Tensor]:
         """Yield the base alone in chunks, which was checked with the models."""
-        base, method = self.job.base, self.job.method
+        base = self.job.base
         assert base is not None, "the method asks for a base"
         for start in range(0, self.job.num_elements, self.chunk):
-            memory = self.memory.floats(1, min(self.chunk, self.job.num_elements - start))
-            with on("cpu"):
-                base.read(start, memory[0], self.memory.buffer)
-            yield (memory if method.on_cpu else self.memory.computed(memory))[0]
+            read = self.memory.read(1, min(self.chunk, self.job.num_elements - start))
+            with self._reading:
+                base.read(start, read.rows[0], self.memory.buffer)
+            yield self._computed(read).rows[0]
 
-    def _stretches(self, size: int) -> Iterator[Chunk]:
+    def sample(self) -> Chunk | None:
+        """Return stretches from all over the tensor, unless it is small, or on a GPU, which counts fast."""
+        count = min(self.job.num_elements // 16, MOST_SAMPLED) // SAMPLE_STRETCH
+        if count < 16 or (self.memory.device.type == "cuda" and not self.job.method.on_cpu):
+            return None
+        table = Tables(device="cpu").table(len(self.job.models) + 2, count * SAMPLE_STRETCH)
+        sources = [*self.job.models, *([self.job.base] if self.job.base is not None else [])]
+        room = self.job.num_elements / count - SAMPLE_STRETCH
+        for index in range(count):
+            # At no regular distance, which might be that of a matrix's columns.
+            start = int(index * self.job.num_elements / count + room * (index * _GOLDEN % 1))
+            for source, row_N in zip(sources, table.rows, strict=False):
+                part_N = row_N[index * SAMPLE_STRETCH : (index + 1) * SAMPLE_STRETCH]
+                source.read(start, part_N, self.memory.buffer)
+        models_MN = table.whole_RN[: len(self.job.models)]
+        base_N = None if self.job.base is None else table.rows[len(self.job.models)]
+        return Chunk(models_MN, base_N, 0, table.rows[-1])
+
+    def look(self) -> None:
+        """Look for values that are no numbers, where they are not allowed.
+
+        Raises:
+            MergeError: There are some.
+        """
+        self._is_checked = self._allow_nan
+        for _ in self._stretches(self.chunk):
+            pass
+
+    def _stretches(self, size: int, *, shows_nan: bool = False) -> Iterator[Chunk]:
         job, base = self.job, self.job.base
         num_models = len(job.models)
         for start in range(0, job.num_elements, size):
-            count = min(size, job.num_elements - start)
-            memory = self.memory.floats(num_models + 2, count)
-            with on("cpu"):
-                for source, into_N in zip(job.models, memory, strict=False):
+            read = self.memory.read(num_models + 2, min(size, job.num_elements - start))
+            with self._reading:
+                for source, into_N in zip(job.models, read.rows, strict=False):
                     source.read(start, into_N, self.memory.buffer)
                 if base is not None:
-                    base.read(start, memory[num_models], self.memory.buffer)
-            if not job.method.on_cpu:
-                memory = self.memory.computed(memory)
-            base_N = None if base is None else memory[num_models]
-            if not self.is_checked:
-                self._check(memory[: num_models + (base is not None)])
-            yield Chunk(memory[:num_models], base_N, start, memory[num_models + 1])
-        self.is_checked = True
+                    base.read(start, read.rows[num_models], self.memory.buffer)
+            table = self._computed(read)
+            if not (self._is_checked or shows_nan):
+                self._check(table.whole_RN[: num_models + (base is not None)])
+            base_N = None if base is None else table.rows[num_models]
+            yield Chunk(table.whole_RN[:num_models], base_N, start, table.rows[num_models + 1])
+        self._is_checked = True
 
-    def _check(self, values_MN: torch.Tensor) -> None:
+    def _computed(self, read: Table) -> Table:
+        return read if self.job.method.on_cpu else self.memory.computed(read)
+
+    def _check(self, values_MN: Tensor) -> None:
         """Refuse what is no number: one such value makes the sum none, which is a fast way to look."""
         if math.isfinite(float(values_MN.sum())):
             return

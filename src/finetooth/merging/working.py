@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from finetooth.errors import ConfigError, MergeError
 from finetooth.forking import forked, inherited
@@ -25,7 +26,7 @@ from finetooth.merging.journal import Journal
 from finetooth.merging.planning import Job
 from finetooth.merging.shards import Shards
 from finetooth.merging.sources import Files
-from finetooth.merging.streaming import CHUNK, Memory, Stream, on
+from finetooth.merging.streaming import CHUNKS, Memory, Stream, on
 from finetooth.messages import say
 
 FORKED_FROM = 32_000_000
@@ -44,11 +45,16 @@ class Pace:
 
     threads: int = 0
     """How many jobs are done at a time, by processes or by threads; 0: as many as the cores that may be used."""
-    chunk: int = CHUNK
-    """Elements of a chunk."""
+    chunk: int = 0
+    """Elements of a chunk; 0: as many as suit the device."""
     device: str = "cpu"
     """Where methods compute: `cpu`, or `cuda`. Reading and writing stay with the CPU. Sums over many elements are
     made in another order there, and what depends on them (slerp's angle, say) may differ in its last bits."""
+
+    @property
+    def chunk_size(self) -> int:
+        """The elements of a chunk."""
+        return self.chunk or CHUNKS[self.device]
 
     @property
     def num_threads(self) -> int:
@@ -214,7 +220,7 @@ def _do(number: int) -> None:
     try:
         # Whatever memory a method asks for lies where it computes.
         with on("cpu" if job.method.on_cpu else device):
-            stream = Stream(job, _here.memory, seed=work.seed, chunk=work.pace.chunk, allow_nan=work.allow_nan)
+            stream = Stream(job, _here.memory, seed=work.seed, chunk=work.pace.chunk_size, allow_nan=work.allow_nan)
             _merge(work, number, stream)
     except BaseException:
         work.board.stop()
@@ -229,20 +235,28 @@ def _merge(work: _Work, number: int, stream: Stream) -> None:
     if job.num_elements == 0:
         return
     done = 0
-    largest = torch.finfo(job.dtype).max
     for merged_N in job.method.function(stream, job.values):
         if work.board.is_stopped:
             return
         if not work.allow_nan:
-            if not math.isfinite(float(merged_N.sum())) and not torch.isfinite(merged_N).all():
-                raise MergeError(say("merging.result_not_finite", name=job.name), help=say("merging.report_help"))
-            if job.dtype is torch.float16 and float(merged_N.abs().max()) > largest:
-                raise MergeError(say("merging.overflow", name=job.name), where="out_dtype", help="out_dtype: bfloat16")
-        written = merged_N.to(job.dtype).cpu().view(torch.uint8)
-        data = written.numpy().data
+            _look(merged_N, job, stream)
+        data = _here.memory.written(merged_N, job.dtype)
         work.shards.write(job.name, done, data)
         done += len(data)
         work.board.add(number, len(data))
         if work.on_chunk is not None:
             work.on_chunk()
     assert done == job.size_bytes, f"{job.method.name} gave {done} bytes of {job.size_bytes} of {job.name}"
+
+
+def _look(merged_N: Tensor, job: Job, stream: Stream) -> None:
+    """Refuse what is no number, or none that can be written.
+
+    Raises:
+        MergeError: There is such a value.
+    """
+    if not math.isfinite(float(merged_N.sum())) and not torch.isfinite(merged_N).all():
+        stream.look()
+        raise MergeError(say("merging.result_not_finite", name=job.name), help=say("merging.report_help"))
+    if job.dtype is torch.float16 and float(merged_N.abs().max()) > torch.finfo(job.dtype).max:
+        raise MergeError(say("merging.overflow", name=job.name), where="out_dtype", help="out_dtype: bfloat16")

@@ -21,5 +21,5 @@ def linear(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     inference time", 2022 (arXiv:2203.05482).
     """
     weights = shares(values["weight"]) if values["normalize"] else values["weight"]
-    for chunk in tensor.chunks():
+    for chunk in tensor.chunks(shows_nan=all(weights)):
         yield chunk.blend(weights)

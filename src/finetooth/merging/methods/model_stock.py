@@ -51,7 +51,8 @@ def _in_one_pass(tensor: Stacked, sum_N: Tensor) -> Iterator[Tensor]:
     start = 0
     for base_N in tensor.bases():
         end = start + len(base_N)
-        yield base_N.add_(sum_N[start:end].mul_(factor))
+        # The product stays in the cache; in the place of the sum it would have to be written to memory.
+        yield base_N.add_(sum_N[start:end] * factor)
         start = end
 
 

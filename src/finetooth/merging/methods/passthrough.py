@@ -19,5 +19,5 @@ def passthrough(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     Kim et al., "SOLAR 10.7B: scaling large language models with simple yet effective depth up-scaling", 2023
     (arXiv:2312.15166), stacks layers so.
     """
-    for chunk in tensor.chunks():
+    for chunk in tensor.chunks(shows_nan=True):
         yield chunk.blend(values["scale"])

@@ -42,16 +42,18 @@ def products(tensor: Stacked, along: Along = "tensor", *, afterwards: Callable[[
             for rows_MRC in torch.split(_as_rows(tensor, chunk), ROW_BLOCK, dim=1):
                 sums = sums + _pairs(rows_MRC.transpose(1, 2))
     else:
-        for chunk in tensor.chunks():
+        for chunk in tensor.chunks(shows_nan=True):
             values_MN = chunk.deltas_MN
             whole = values_MN.shape[1] // BLOCK * BLOCK
-            for part_MN in (values_MN[:, :whole], values_MN[:, whole:]):
-                if part_MN.shape[1]:
-                    blocks_MBK = part_MN.reshape(len(part_MN), -1, min(BLOCK, part_MN.shape[1]))
-                    sums = _added(sums, _pairs(blocks_MBK))
+            parts_MN = [values_MN] if whole == values_MN.shape[1] else [values_MN[:, :whole], values_MN[:, whole:]]
+            for part_MN in (part_MN for part_MN in parts_MN if part_MN.shape[1]):
+                blocks_MBK = part_MN.reshape(len(part_MN), -1, min(BLOCK, part_MN.shape[1]))
+                sums = _added(sums, _pairs(blocks_MBK))
             if afterwards is not None:
                 afterwards(chunk)
     assert isinstance(sums, Tensor)
+    if along == "tensor" and not torch.isfinite(sums).all():
+        tensor.look()
     return sums
 
 
@@ -126,8 +128,7 @@ def _as_rows(tensor: Stacked, chunk: Chunk) -> Tensor:
 
 def _added(sums_MM: Tensor | float, blocks_MMB: Tensor) -> Tensor:
     """Return a sum with more added to it one after the other: fp64 rounds as well, and chunks must not show."""
-    if isinstance(sums_MM, Tensor):
-        blocks_MMB = torch.cat([sums_MM[..., None], blocks_MMB], dim=-1)
+    blocks_MMB[..., 0].add_(sums_MM)
     return blocks_MMB.cumsum(-1)[..., -1]
 
 

@@ -20,6 +20,10 @@ BLOCK = 4096
 depends on how a tensor was cut."""
 
 
+SAMPLE_STRETCH = 512
+"""Elements of a sample that stand side by side."""
+
+
 class Stacked(Protocol):
     """One tensor of every model. What `chunks` and `rows` yield is overwritten by the next chunk."""
 
@@ -35,14 +39,28 @@ class Stacked(Protocol):
     def num_models(self) -> int:
         """The number of models without the base."""
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield all of the tensor from its first element to its last; it may be asked for again."""
+    def chunks(self, *, shows_nan: bool = False) -> Iterator[Chunk]:
+        """Yield all of the tensor from its first element to its last; it may be asked for again.
+
+        Args:
+            shows_nan: Whether a value that is no number makes what the method computes no number either: such chunks
+                are not looked at. What is merged is; for anything else the method asks for `look`.
+        """
+
+    def look(self) -> None:
+        """Refuse the tensor if there are values in it that are no numbers: what was computed from it is none."""
 
     def rows(self) -> Iterator[Chunk]:
         """Yield the same, each chunk a whole number of rows (of the last dimension)."""
 
     def bases(self) -> Iterator[Tensor]:
         """Yield the base alone in chunks, where there is one: the second pass of a method that kept all else."""
+
+    def sample(self) -> Chunk | None:
+        """Return stretches of `SAMPLE_STRETCH` elements from all over the tensor, one after the other.
+
+        `None` where going through all of it costs no more. The same tensor has the same sample.
+        """
 
     def draws(self, model_index: int) -> Draws:
         """Return the random numbers of a model, one for each element of the tensor."""
@@ -98,10 +116,10 @@ def weighted_sum(values_MN: Tensor, weights: Sequence[float], scratch_N: Tensor)
     Products and sums are operations of their own: a fused one would round otherwise at the end of a chunk, where
     elements are computed one by one, than within it.
     """
-    total_N = values_MN[0]
+    total_N, *others = values_MN.unbind()
     if weights[0] != 1.0:
         total_N.mul_(weights[0])
-    for values_N, weight in zip(values_MN[1:], weights[1:], strict=True):
+    for values_N, weight in zip(others, weights[1:], strict=True):
         if weight == 1.0:
             total_N.add_(values_N)
         elif weight != 0.0:

@@ -19,5 +19,5 @@ def task_arithmetic(tensor: Stacked, values: Values) -> Iterator[Tensor]:
 
     Ilharco et al., "Editing models with task arithmetic", 2022 (arXiv:2212.04089).
     """
-    for chunk in tensor.chunks():
+    for chunk in tensor.chunks(shows_nan=all(values["weight"])):
         yield combine(chunk, values, consensus=False)
