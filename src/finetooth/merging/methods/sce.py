@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finetooth.merging.methods.brackets import Bracket, magnitudes
 from finetooth.merging.methods.consensus import agreed_sum
-from finetooth.merging.methods.cuts import ALL, cuts
+from finetooth.merging.methods.cut import ALL, Cut
+from finetooth.merging.methods.cuts import cuts
 from finetooth.merging.methods.method import INT8_MASK, Parameter, Values, merge_method
-from finetooth.merging.methods.stacked import BLOCK, Chunk, Stacked
+from finetooth.merging.methods.stacked import BLOCK, SAMPLE_STRETCH, Chunk, Stacked
 from finetooth.merging.methods.taskvectors import num_elements
 
 SELECT_TOPK = Parameter(name="select_topk", default=1.0, low=0.0, high=1.0)
@@ -30,11 +32,7 @@ def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
 
     Wan et al., "FuseChat: knowledge fusion of chat models", 2024 (arXiv:2408.07990).
     """
-    size = num_elements(tensor)
-    cut = ALL
-    if values["select_topk"] < 1:
-        count = max(int(values["select_topk"] * _num_varying(tensor)), 1)
-        ((cut,),) = cuts(lambda: (_variance(chunk)[None] for chunk in tensor.chunks()), size, [[count]])
+    cut = _cut(tensor, values["select_topk"]) if values["select_topk"] < 1 else ALL
 
     def selected() -> Iterator[tuple[Chunk, Tensor]]:
         sieve = cut.sieve()
@@ -50,16 +48,34 @@ def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
         yield chunk.add_base(agreed_sum(deltas_MN, weights, normalize=True, elect_unweighted=True))
 
 
-def _num_varying(tensor: Stacked) -> int:
-    """Return the number of elements that are not the same in all models."""
-    found = 0
+def _cut(tensor: Stacked, share: float) -> Cut:
+    """Return the cut of variances that keeps a share of those elements that vary."""
+    size, sample = num_elements(tensor), tensor.sample()
+    bracket = None
+    if sample is not None:
+        # How many vary is known when all were seen; till then the sample tells that as well.
+        kept = share * _num_varying(sample) / len(sample.scratch_N)
+        bracket = Bracket.around(_variance(sample).view(-1, SAMPLE_STRETCH), kept, size)
+    num_varying = 0
     for chunk in tensor.chunks():
-        arrays = chunk.models_MN.numpy()
-        varies_N = arrays[0] != arrays[-1]
-        for first, second in pairwise(arrays):
-            varies_N |= first != second
-        found += int(np.count_nonzero(varies_N))
+        num_varying += _num_varying(chunk)
+        if bracket is not None:
+            variance_N = _variance(chunk)
+            bracket.add(magnitudes(variance_N, variance_N.view(torch.int32)))
+    count = max(int(share * num_varying), 1)
+    if bracket is not None and (found := bracket.cut(count)) is not None:
+        return found
+    ((found,),) = cuts(lambda: (_variance(chunk)[None] for chunk in tensor.chunks()), size, [[count]])
     return found
+
+
+def _num_varying(chunk: Chunk) -> int:
+    """Return the number of elements that are not the same in all models; to be asked before their task vectors are."""
+    arrays = chunk.models_MN.numpy()
+    varies_N = arrays[0] != arrays[-1]
+    for first, second in pairwise(arrays):
+        varies_N |= first != second
+    return int(np.count_nonzero(varies_N))
 
 
 def _variance(chunk: Chunk) -> Tensor:

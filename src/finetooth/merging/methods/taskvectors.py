@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from finetooth.merging.methods.consensus import agreed_sum
-from finetooth.merging.methods.cuts import NONE, Cut, cuts
+from finetooth.merging.methods.cut import NONE, Cut
+from finetooth.merging.methods.cuts import cuts
 from finetooth.merging.methods.method import Values
-from finetooth.merging.methods.stacked import BLOCK, Chunk, Stacked, weighted_sum
+from finetooth.merging.methods.stacked import BLOCK, SAMPLE_STRETCH, Chunk, Stacked, weighted_sum
 
 
 def combine(chunk: Chunk, values: Values, *, consensus: bool, scales: Sequence[float] | None = None) -> Tensor:
@@ -70,7 +71,13 @@ def merge_between(
             kept.
         consensus: Whether signs are agreed on.
     """
-    found = cuts(lambda: (chunk.deltas_MN for chunk in tensor.chunks()), num_elements(tensor), ranks)
+    sample = tensor.sample()
+    found = cuts(
+        lambda: (chunk.deltas_MN for chunk in tensor.chunks()),
+        num_elements(tensor),
+        ranks,
+        None if sample is None else sample.deltas_MN.view(tensor.num_models, -1, SAMPLE_STRETCH),
+    )
     factors = _factors(tensor, found) if values["rescale"] else None
     sieves = [_band(*pair) for pair in found]
     for chunk in tensor.chunks():
