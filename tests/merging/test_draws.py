@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
-from finetooth.merging.methods.draws import HALF, Draws
+from finetooth.merging.methods.draws import Draws
 from tests.merging.stacks import run
 
 NUM = 1 << 20
+HALF = 1 << 31
 
 
 def test_numbers_do_not_depend_on_where_one_begins() -> None:
     draws = Draws.of(1, "model.norm.weight", 0)
     whole = draws.integers(0, 5000).clone()
     assert torch.equal(whole[1234:4321], draws.integers(1234, 4321 - 1234))
+    short = draws.integers(0, 5000, 16).clone()
+    assert torch.equal(short[1234:4321], draws.integers(1234, 4321 - 1234, 16))
     far = draws.integers((1 << 32) - 10, 10).clone()
     assert not torch.equal(far, draws.integers((1 << 33) - 10, 10))
 
@@ -27,9 +32,10 @@ def test_what_is_kept_does_not_depend_on_where_one_begins(density: float) -> Non
         assert torch.equal(whole[start:end], again.keep(torch.ones(end - start), start, density))
 
 
-def test_numbers_are_even() -> None:
-    values = Draws.of(0, "tensor", 3).integers(0, NUM)
-    counts = torch.bincount((values.long() + HALF) >> 22, minlength=512).double()
+@pytest.mark.parametrize("bits", [16, 32])
+def test_numbers_are_even(bits: Literal[16, 32]) -> None:
+    values = Draws.of(0, "tensor", 3).integers(0, NUM, bits)
+    counts = torch.bincount((values.long() + (1 << bits - 1)) >> bits - 9, minlength=512).double()
     expected = NUM / 512
     chi_squared = float(((counts - expected) ** 2 / expected).sum())
     assert 511 - 6 * 32 < chi_squared < 511 + 6 * 32  # six standard deviations of sqrt(2 * 511)
@@ -75,8 +81,9 @@ def test_dare_has_the_model_as_its_expectation() -> None:
     assert set(plain.tolist()) == {0.0, 0.5}
 
 
-def test_della_keeps_by_rank() -> None:
-    num_rows, columns, density, epsilon = 4000, 64, 0.5, 0.3
+@pytest.mark.parametrize(("density", "epsilon"), [(0.5, 0.3), (0.5, 0.5), (0.7, 0.3), (0.012, 0.01), (0.99, 0.01)])
+def test_della_keeps_by_rank(density: float, epsilon: float) -> None:
+    num_rows, columns = 4000, 64
     generator = torch.Generator().manual_seed(0)
     delta = torch.randn(num_rows, columns, generator=generator)
     merged = run(

@@ -7,14 +7,11 @@ numpy's PCG64DXSM, whose stream numpy keeps as it is from version to version and
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-
-HALF = 1 << 30
-"""Numbers lie in [-HALF, HALF): signed integers, the kind that torch computes with fast, and differences do not
-overflow."""
 
 _FINE = 1 / 64
 """Shares nearer to nothing or to all than this are drawn by 32 bits; for others 16 miss them by 0.05% at most, and 8
@@ -34,23 +31,22 @@ class Draws:
         text = f"{seed}\0{name}\0{model_index}".encode()
         return cls(int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little"))
 
-    def integers(self, start: int, count: int) -> Tensor:
-        """Return the numbers of the elements from `start`, spread evenly over [-2**30, 2**30)."""
-        return torch.from_numpy(self._numbers(np.dtype("<u4"), start, count).view(np.int32)).bitwise_right_shift_(1)
+    def integers(self, start: int, count: int, bits: Literal[16, 32] = 32) -> Tensor:
+        """Return the numbers of the elements from `start`, spread evenly over the signed integers of so many bits."""
+        return torch.from_numpy(self._numbers(np.dtype(f"<u{bits // 8}"), start, count).view(f"<i{bits // 8}"))
+
+    def kept(self, start: int, count: int, probability: float) -> np.ndarray:
+        """Return for each element from `start` whether its number is below a probability."""
+        if probability >= 1.0:
+            return np.ones(count, np.bool_)
+        kind = _kind(probability)
+        threshold = min(round(probability * (1 << 8 * kind.itemsize)), np.iinfo(kind).max)
+        below: np.ndarray = self._numbers(kind, start, count) < kind.type(threshold)
+        return below
 
     def keep(self, values_N: Tensor, start: int, probability: float) -> Tensor:
         """Set the values to zero whose number is not below a probability, in place."""
-        if probability >= 1.0:
-            return values_N
-        kind = _kind(probability)
-        numbers_N = self._numbers(kind, start, values_N.numel())
-        kept_N = numbers_N < kind.type(min(round(probability * (1 << 8 * kind.itemsize)), np.iinfo(kind).max))
-        if values_N.device.type == "cpu":
-            # numpy multiplies by booleans several times faster than torch does, and than either selects by them.
-            array_N = values_N.numpy()
-            np.multiply(array_N, kept_N, out=array_N)
-            return values_N
-        return values_N.mul_(torch.from_numpy(kept_N).to(values_N.device))
+        return values_N if probability >= 1.0 else keep(values_N, self.kept(start, values_N.numel(), probability))
 
     def _numbers(self, kind: np.dtype[np.unsignedinteger], start: int, count: int) -> np.ndarray:
         """Return numbers from a place on, as many of them cut out of each word of 64 bits as fit."""
@@ -60,6 +56,17 @@ class Draws:
         self._next = last
         words = self._words.random_raw(last - first)
         return words.astype("<u8", copy=False).view(kind)[start - first * each :][:count]
+
+
+def keep(values_N: Tensor, kept_N: np.ndarray) -> Tensor:
+    """Set the values to zero that are not kept, in place."""
+    if values_N.device.type != "cpu":
+        return values_N.mul_(torch.from_numpy(kept_N).to(values_N.device))
+    # numpy multiplies by booleans several times faster than torch does, and than either selects by them.
+    array_N = values_N.numpy()
+    with np.errstate(invalid="ignore"):  # infinity times nothing
+        np.multiply(array_N, kept_N, out=array_N)
+    return values_N
 
 
 def _kind(probability: float) -> np.dtype[np.unsignedinteger]:

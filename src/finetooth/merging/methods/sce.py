@@ -80,13 +80,14 @@ def _num_varying(chunk: Chunk) -> int:
 
 def _variance(chunk: Chunk) -> Tensor:
     """Return the variance over models of each element, and of none exactly 0: what is kept is told from what is not."""
-    deltas_MN = chunk.deltas_MN
-    mean_N = deltas_MN[0].clone()
-    for delta_N in deltas_MN[1:]:
+    first_N, *others = chunk.deltas_MN.unbind()
+    mean_N = first_N.clone()
+    for delta_N in others:
         mean_N.add_(delta_N)
-    mean_N.mul_(1.0 / len(deltas_MN))
-    total_N = torch.zeros_like(mean_N)
-    for delta_N in deltas_MN:
+    mean_N.mul_(1.0 / (1 + len(others)))
+    total_N = first_N - mean_N
+    total_N.mul_(total_N)
+    for delta_N in others:
         torch.sub(delta_N, mean_N, out=chunk.scratch_N)
         total_N.add_(chunk.scratch_N.mul_(chunk.scratch_N))
     # The next float above, in the same order as before.

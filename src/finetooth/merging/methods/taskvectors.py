@@ -8,8 +8,10 @@ those that agree on a sign (`consensus`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from finetooth.merging.methods.consensus import agreed_sum
@@ -108,20 +110,24 @@ def _band(dropped: Cut, kept: Cut) -> Callable[[Tensor, Tensor], Tensor]:
 def _factors(tensor: Stacked, found: Sequence[Sequence[Cut]]) -> list[float]:
     """Return for each model the sum of magnitudes before, over that of what is kept."""
     sieves = [_band(*pair) for pair in found]
-    before, after = [0.0] * len(found), [0.0] * len(found)
+    before: list[list[float]] = [[] for _ in found]
+    after: list[list[float]] = [[] for _ in found]
     for chunk in tensor.chunks():
         for index, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
-            before[index] += magnitude(delta_N)
-            after[index] += magnitude(sieve(delta_N, chunk.scratch_N))
-    return [whole / kept if kept > 0 else 1.0 for whole, kept in zip(before, after, strict=True)]
+            before[index] += sums(torch.abs(delta_N, out=chunk.scratch_N))
+            after[index] += sums(sieve(delta_N, chunk.scratch_N).abs_())
+    return ratios(before, after)
 
 
-def magnitude(values_N: Tensor, block_size: int = BLOCK) -> float:
-    """Return the sum of magnitudes, block by block so that it does not depend on how a tensor was cut."""
+def sums(values_N: Tensor, block_size: int = BLOCK) -> list[float]:
+    """Return the sum of each block of values, which do not depend on how a tensor was cut."""
     whole = values_N.numel() // block_size * block_size
-    blocks = values_N[:whole].view(-1, block_size).abs().sum(1)
-    # In order, block by block: fp64 rounds as well.
-    total = 0.0
-    for block in blocks.tolist():
-        total += block
-    return total + float(values_N[whole:].abs().sum())
+    found: list[float] = values_N[:whole].view(-1, block_size).sum(1).tolist()
+    return found if whole == values_N.numel() else [*found, float(values_N[whole:].sum())]
+
+
+def ratios(wholes: Sequence[Sequence[float]], parts: Sequence[Sequence[float]]) -> list[float]:
+    """Return for each model the sum of all over the sum of a part of it, or 1 where the part is nothing."""
+    # fsum rounds once, so that the order has no say.
+    pairs = ((math.fsum(whole), math.fsum(part)) for whole, part in zip(wholes, parts, strict=True))
+    return [whole / part if part > 0 else 1.0 for whole, part in pairs]
