@@ -205,3 +205,29 @@ def test_a_terminal_without_kanji(tmp_path: Path) -> None:
 def test_as_a_module(tmp_path: Path) -> None:
     result = run_process("python -m finetooth --version", tmp_path)
     assert result.stdout == f"finetooth {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("modules", "taken_apart"),
+    [([], True), (["torch"], False), (["torch", "transformers.trainer"], True)],
+    ids=["light", "torch", "trained"],
+)
+def test_the_end_of_a_process(modules: list[str], taken_apart: bool, tmp_path: Path) -> None:
+    script = f"""
+import atexit, sys, types
+
+class Witness:
+    def __del__(self):
+        print("taken apart")
+
+witness = Witness()
+atexit.register(print, "at exit")
+sys.modules |= dict.fromkeys({modules!r}, types.ModuleType("one"))
+from finetooth.cli.main import run
+sys.argv = ["finetooth", "rule", "nothing"]
+sys.exit(run())
+"""
+    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, text=True, capture_output=True)
+    assert result.returncode == 2
+    assert "nothing" in result.stderr
+    assert result.stdout == "at exit\n" + "taken apart\n" * taken_apart
