@@ -7,11 +7,11 @@ program is not found, the script says so and does nothing.
 
 Deterministic methods: both compute in float32 and write bfloat16, and every element is compared in units in the last
 place. Two kinds of elements are counted apart. Tied: where several magnitudes equal the threshold of a cut, which of
-them are kept is not defined by mergekit, which sorts. (For `sce`, a tie counts for its tensor, whose weights it moves.)
-Cancelled: where the merged value is so small beside the inputs that the rounding of float32 shows in its units. Then
-    the
-same in bfloat16 throughout, where mergekit computes in bfloat16 and finetooth in float32: the share of elements that
-differ, and the mean error of each against float64. Random methods: what share is kept, and the expectation.
+them are kept is not defined by mergekit, which sorts. (For `sce`, a tie counts for its tensor, whose weights it
+moves.) Cancelled: where the merged value is so small beside the inputs that the rounding of float32 shows in its
+units. Then the same in bfloat16 throughout, where mergekit computes in bfloat16 and finetooth in float32: the share
+of elements that differ, and the mean error of each against float64. Random methods: what share is kept, and the
+expectation.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ import finetooth
 
 Tensors = Mapping[str, Tensor]
 
+VOCABULARY = 2304
+"""Embeddings of so many rows are large enough for cuts to be found by a sample."""
 FORMS = {
-    "fp32, untied": (Shape(), torch.float32),
-    "bf16, untied": (Shape(), torch.bfloat16),
-    "fp16, tied": (Shape(is_tied=True), torch.float16),
+    "fp32, untied": (Shape(vocabulary=VOCABULARY), torch.float32),
+    "bf16, untied": (Shape(vocabulary=VOCABULARY), torch.bfloat16),
+    "fp16, tied": (Shape(vocabulary=VOCABULARY, is_tied=True), torch.float16),
 }
 W = [0.4, 0.8, 0.3]
 CANCELLED = 2**-21

@@ -32,6 +32,9 @@ from finetooth.messages import say
 FORKED_FROM = 32_000_000
 """The bytes of weights from which on a merge is worth processes: to fork one takes as long as merging some millions."""
 
+_CUDA_THREADS = 8
+"""Threads that keep a GPU busy; more of them are in each other's way at Python's lock."""
+
 _GLANCE = 0.05
 """Seconds after which it is looked again how far the processes are."""
 
@@ -61,7 +64,8 @@ class Pace:
         """The number of jobs that are done at a time."""
         if self.threads:
             return self.threads
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, _CUDA_THREADS) if self.device == "cuda" else cores
 
 
 def refuse_device(device: str) -> None:
