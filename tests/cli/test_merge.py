@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,19 @@ def test_what_is_wrong_with_check_merge_is_told(
     result = here("check", *arguments)
     assert result.code == 2
     assert message in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["nowhere", "--method", "linear"], "no such model"),
+        (["{here}", "--base", "nowhere", "--method", "ties"], "no such model"),
+    ],
+)
+def test_what_is_not_there_is_told_at_once(arguments: list[str], message: str, tmp_path: Path) -> None:
+    script = "import sys; from finetooth.cli.main import main; sys.exit(main() + 10 * ('torch' in sys.modules))"
+    command = [sys.executable, "-c", script, "merge", *(text.format(here=tmp_path) for text in arguments), "-o", "out"]
+    result = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr

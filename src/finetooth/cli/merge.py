@@ -14,7 +14,9 @@ import click
 from finetooth.cli import adapters, sweeps
 from finetooth.cli.flags import SETUP_FLAGS
 from finetooth.cli.options import Invocation, argument, option, subcommand
+from finetooth.config.yamlnodes import read_documents
 from finetooth.errors import ConfigError
+from finetooth.merging.references import ModelReference, model_directory
 from finetooth.merging.sweeping.axes import points_of
 from finetooth.merging.sweeping.lines import BEST_BY
 from finetooth.messages import say
@@ -105,6 +107,7 @@ def command(
         if given is not None:
             flag = "--" + given.replace("_", "-")
             raise ConfigError(say("cli_merge.flag_and_file", flag=flag), where=models[0], help=say("cli_merge.either"))
+    _look(models, flags.get("base"), is_file=is_file)
     config: Any = (
         models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
     )
@@ -162,6 +165,20 @@ def command(
             on_note=invocation.talk,
         )
     return _told(invocation, trials)
+
+
+def _look(models: Sequence[str], base: str | None, *, is_file: bool) -> None:
+    """Tell of what is not there before torch is imported, which takes seconds.
+
+    Raises:
+        FinetoothError: A file cannot be read, or a model is not there.
+    """
+    if is_file:
+        read_documents(Path(models[0]))
+        return
+    for model in (*models, *([base] if base else [])):
+        reference = ModelReference.parse(model)
+        model_directory(reference.path, reference.revision)
 
 
 def _tell(invocation: Invocation, report: Report, *, force: bool) -> None:
