@@ -2,7 +2,7 @@
 
     MERGEKIT=/path/to/mergekit-yaml python benchmarks/bench_merging.py                # side by side with mergekit
     python benchmarks/bench_merging.py --methods ties sce                             # some methods
-    python benchmarks/bench_merging.py --layers 44 --methods ties                     # memory of twice the layers
+    python benchmarks/bench_merging.py --layers 44 --closely --methods ties           # memory of twice the layers
     python benchmarks/bench_merging.py --repeat 3 --methods linear                    # the best of three, in turn
 
 The floor is a bare loop in two threads that reads the same bytes into buffers, adds them, and writes the sum: what any
@@ -79,8 +79,8 @@ class Cost:
         return f"{self.seconds:.1f} | {self.cpu_seconds:.1f} | {self.peak_gib:.2f}"
 
 
-def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run a command and return what it took."""
+def timed(command: Sequence[str], environment: Mapping[str, str], looks_apart: int) -> Cost:
+    """Run a command and return what it took; memory is looked at every so many twentieths of a second."""
     start = time.perf_counter()
     silent = subprocess.DEVNULL
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=silent, stderr=silent)
@@ -91,7 +91,7 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
         family = _family(process.pid)
         if len(family) == 1:
             peak = max(peak, _kib(process.pid, "status", "VmHWM:"))
-        elif looks % 10 == 0:
+        elif looks % looks_apart == 0:
             # What processes share has to be found page by page, which holds them up.
             peak = max(peak, sum(_kib(number, "smaps_rollup", "Pss:") for number in family))
         looks += 1
@@ -156,7 +156,7 @@ def floor(root: Path, target: Path, num_models: int, threads: int = 2) -> float:
     return seconds
 
 
-def measure(root: Path, methods: Sequence[str], mergekit: str | None, repeat: int) -> None:
+def measure(root: Path, methods: Sequence[str], mergekit: str | None, repeat: int, looks_apart: int) -> None:
     """Print the table: of each program the fastest of so many runs, the two in turn."""
     floors = {count: floor(root, root / "floor", count) for count in (2, 4)}
     floors = {count: min(seconds, floor(root, root / "floor", count)) for count, seconds in floors.items()}
@@ -174,7 +174,7 @@ def measure(root: Path, methods: Sequence[str], mergekit: str | None, repeat: in
         for _ in range(repeat):
             for command, found in zip(commands, costs, strict=True):
                 shutil.rmtree(output, ignore_errors=True)
-                found.append(timed(command, {"HF_HUB_OFFLINE": "1"}))
+                found.append(timed(command, {"HF_HUB_OFFLINE": "1"}, looks_apart))
         shutil.rmtree(output)
         ours, *others = (min(found, key=lambda cost: cost.seconds) for found in costs)
         line = f"| {method} | {ours.cells()} | {ours.seconds / floors[2 if method == 'slerp' else 4]:.1f} |"
@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--layers", type=int, default=TINY_LLAMA.layers)
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="the fastest of so many runs of each")
+    parser.add_argument("--closely", action="store_true", help="look at memory often, which slows what is timed")
     parser.add_argument("--root", type=Path, help="where models are made, and taken from where they are there already")
     arguments = parser.parse_args()
     mergekit = shutil.which(arguments.mergekit)
@@ -204,7 +205,7 @@ def main() -> None:
         root = arguments.root or Path(folder)
         if not (root / "base").is_dir():
             write_family(root, shape, torch.bfloat16)
-        measure(root, arguments.methods, mergekit, arguments.repeat)
+        measure(root, arguments.methods, mergekit, arguments.repeat, 1 if arguments.closely else 10)
 
 
 if __name__ == "__main__":
