@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ class InMemory:
         return None
 
     def rows(self) -> Iterator[Chunk]:
-        least = 16 * self.shape[-1]
+        least = math.lcm(16 * self.shape[-1], 64)
         return self._stretches(max(self.chunk // least, 1) * least)
 
     def bases(self) -> Iterator[Tensor]:

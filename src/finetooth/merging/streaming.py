@@ -30,6 +30,10 @@ MOST_SAMPLED = 1 << 17
 _GOLDEN = (5**0.5 - 1) / 2
 """Its multiples are spread evenly between whole numbers."""
 
+_LANES = 64
+"""Chunks are whole numbers of so many elements: what is left over of a vector at the end of one is computed element by
+element, where a product that is added may round twice, and once within."""
+
 _MOST_TABLES = 64
 
 ROOM = 24 << 20
@@ -150,7 +154,7 @@ class Stream:
     def rows(self) -> Iterator[Chunk]:
         """Yield the tensor in chunks of whole blocks of rows."""
         # Columns are summed in blocks of rows, and chunks must not cut one.
-        least = ROW_BLOCK * self.shape[-1]
+        least = math.lcm(ROW_BLOCK * self.shape[-1], _LANES)
         return self._stretches(max(self.chunk // least, 1) * least)
 
     def bases(self) -> Iterator[Tensor]:

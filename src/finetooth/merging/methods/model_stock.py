@@ -51,8 +51,7 @@ def _in_one_pass(tensor: Stacked, sum_N: Tensor) -> Iterator[Tensor]:
     start = 0
     for base_N in tensor.bases():
         end = start + len(base_N)
-        # The product stays in the cache; in the place of the sum it would have to be written to memory.
-        yield base_N.add_(sum_N[start:end] * factor)
+        yield base_N.add_(sum_N[start:end], alpha=factor)
         start = end
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from finetooth.merging.methods.draws import Draws
@@ -94,35 +93,25 @@ class Chunk:
 
     def blend(self, weights: Sequence[float]) -> Tensor:
         """Return the weighted sum of the models."""
-        return weighted_sum(self.models_MN, weights, self.scratch_N)
+        return weighted_sum(self.models_MN, weights)
 
     def blend_deltas(self, weights: Sequence[float], factor: float = 1.0) -> Tensor:
         """Return the base plus the weighted sum of the task vectors, times a factor."""
-        return self.add_base(self._scaled(weighted_sum(self.deltas_MN, weights, self.scratch_N), factor))
+        return self.add_base(weighted_sum(self.deltas_MN, weights), factor)
 
     def add_base(self, merged_N: Tensor, factor: float = 1.0) -> Tensor:
         """Return a merged task vector, times a factor, on top of the base where there is one."""
-        merged_N = self._scaled(merged_N, factor)
-        return merged_N if self.base_N is None else merged_N.add_(self.base_N)
-
-    @staticmethod
-    def _scaled(merged_N: Tensor, factor: float) -> Tensor:
+        if self.base_N is not None:
+            return self.base_N.add_(merged_N, alpha=factor)
         return merged_N if factor == 1.0 else merged_N.mul_(factor)
 
 
-def weighted_sum(values_MN: Tensor, weights: Sequence[float], scratch_N: Tensor) -> Tensor:
-    """Return the sum of the rows, each times its weight; it overwrites the rows.
-
-    Products and sums are operations of their own: a fused one would round otherwise at the end of a chunk, where
-    elements are computed one by one, than within it.
-    """
+def weighted_sum(values_MN: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the sum of the rows, each times its weight; it overwrites the first row."""
     total_N, *others = values_MN.unbind()
     if weights[0] != 1.0:
         total_N.mul_(weights[0])
     for values_N, weight in zip(others, weights[1:], strict=True):
-        if weight == 1.0:
-            total_N.add_(values_N)
-        elif weight != 0.0:
-            torch.mul(values_N, weight, out=scratch_N)
-            total_N.add_(scratch_N)
+        if weight != 0.0:
+            total_N.add_(values_N, alpha=weight)
     return total_N

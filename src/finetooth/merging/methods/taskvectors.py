@@ -42,7 +42,7 @@ def combine(chunk: Chunk, values: Values, *, consensus: bool, scales: Sequence[f
     else:
         weights = shares(weights) if normalize else weights
         products = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
-        merged_N = weighted_sum(chunk.deltas_MN, products, chunk.scratch_N)
+        merged_N = weighted_sum(chunk.deltas_MN, products)
     return chunk.add_base(merged_N, factor)
 
 
