@@ -174,3 +174,13 @@ def test_a_sample_comes_from_all_over(tmp_path: Path, monkeypatch: pytest.Monkey
     for columns in (2048, 4096, 5632, 14336):  # not from the same columns of each row
         assert np.histogram(starts_S % columns, 4, (0, columns))[0].min() > 0
     assert places_SL[-1, -1] < 20_000 * 16
+
+
+@pytest.mark.parametrize("number", [0, SIZE])
+def test_all_or_nothing_takes_no_pass(number: int) -> None:
+    def stream() -> Iterator[Tensor]:
+        raise AssertionError
+
+    row_N = row("even", 1)
+    ((cut,),) = cuts.cuts(stream, SIZE, [[number]], sample_of(row_N)[None])
+    assert int(cut.sieve()(row_N.clone()).count_nonzero()) == number

@@ -107,8 +107,8 @@ def root() -> Root:
 def run() -> int:
     """Run the command line of this process, and end it with the exit code."""
     code = main()
-    # To take torch apart again takes up to a second, which nobody waits for. Where something was trained, a library may
-    # still hold files open that it leaves to the interpreter to close.
+    # To take torch apart again takes a while, which nobody waits for. Where something was trained, a library may still
+    # hold files open that it leaves to the interpreter to close.
     if "torch" in sys.modules and "transformers.trainer" not in sys.modules:
         atexit._run_exitfuncs()
         _end(code)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +111,8 @@ def command(
     config: Any = (
         models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
     )
-    with _uncollected():
-        from finetooth.merging.merge import merge
-        from finetooth.merging.working import Pace, refuse_device
+    from finetooth.merging.merge import merge
+    from finetooth.merging.working import Pace, refuse_device
 
     refuse_device(device)
     if sweep or candidate:
@@ -182,18 +179,6 @@ def _look(models: Sequence[str], base: str | None, *, is_file: bool) -> None:
     for model in (*models, *([base] if base else [])):
         reference = ModelReference.parse(model)
         model_directory(reference.path, reference.revision)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import something large: what imports make stays, and to search it for garbage takes a tenth of torch's time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _tell(invocation: Invocation, report: Report, *, force: bool) -> None:

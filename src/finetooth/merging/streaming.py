@@ -20,8 +20,8 @@ from finetooth.merging.sources import Buffer, Files
 from finetooth.messages import say
 
 CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 21}
-"""Elements of a chunk by device: several models of them fit into the cache next to a core, where operations are twice
-as fast as beyond it; a GPU takes no longer over many of them than to be told of an operation. Whole numbers of
+"""Elements of a chunk by device: several models of them fit into the cache next to a core, where operations are
+faster than beyond it; a GPU takes no longer over many of them than to be told of an operation. Whole numbers of
 `BLOCK`s."""
 
 MOST_SAMPLED = 1 << 17

@@ -27,9 +27,11 @@ def cuts(
         sample_MSL: S stretches of L values of each row, from all over it.
     """
     proper = [[num for num in nums if 0 < num < size] for nums in nums_kept]
-    found = _bracketed_cuts(stream, size, proper, sample_MSL) if sample_MSL is not None else None
+    found: list[list[Cut]] | None = None if any(proper) else [[] for _ in proper]
+    if found is None and sample_MSL is not None:
+        found = _bracketed_cuts(stream, size, proper, sample_MSL)
     if found is None:
-        found = counted_cuts(stream, proper) if any(proper) else [[] for _ in proper]
+        found = counted_cuts(stream, proper)
     return [
         [ALL if num >= size else next(exact) if num > 0 else NONE for num in nums]
         for nums, exact in zip(nums_kept, map(iter, found), strict=True)

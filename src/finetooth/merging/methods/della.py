@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from finetooth.merging.methods.draws import Draws, keep
+from finetooth.merging.methods.draws import FINE, Draws, keep
 from finetooth.merging.methods.method import (
     DENSITY,
     INT8_MASK,
@@ -26,9 +26,6 @@ from finetooth.merging.methods.taskvectors import combine, num_elements, ratios,
 from finetooth.messages import say
 
 EPSILON = Parameter(name="epsilon", default=0.15, per_model=True, low=0.0, high=1.0)
-_FINE = 1 / 64
-"""Densities nearer to nothing or to all than this are drawn by 32 bits."""
-
 _MASK_BYTES = 96 << 20
 """Memory for the masks of one tensor, a bit for each element; a tensor that needs more has them drawn a second time."""
 
@@ -122,7 +119,7 @@ class _Sieve:
         self.epsilon = epsilon if columns > 1 else 0.0
         self.lowest = density - epsilon
         # It is the bits that take the time; 16 miss a probability by 1 / 65,536 at most.
-        self.bits: Literal[16, 32] = 16 if _FINE <= density <= 1 - _FINE else 32
+        self.bits: Literal[16, 32] = 16 if FINE <= density <= 1 - FINE else 32
         self._sorted_RC = torch.empty(0, columns + 2, dtype=torch.int32)
         self._starts_R1 = torch.empty(0, 1, dtype=torch.int32)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_FINE = 1 / 64
+FINE = 1 / 64
 """Shares nearer to nothing or to all than this are drawn by 32 bits; for others 16 miss them by 0.05% at most, and 8
 are enough for those that are so many of 256, such as a half: it is the bits that take the time."""
 
@@ -73,4 +73,4 @@ def _kind(probability: float) -> np.dtype[np.unsignedinteger]:
     """Return the smallest numbers by which so large a share can be drawn."""
     if (probability * 256).is_integer():
         return np.dtype("u1")
-    return np.dtype("<u2" if _FINE <= probability <= 1 - _FINE else "<u4")
+    return np.dtype("<u2" if FINE <= probability <= 1 - FINE else "<u4")

@@ -83,13 +83,9 @@ def merge_between(
     factors = _factors(tensor, found) if values["rescale"] else None
     sieves = [_band(*pair) for pair in found]
     for chunk in tensor.chunks():
-        deltas_MN = chunk.deltas_MN
-        for delta_N, sieve in zip(deltas_MN, sieves, strict=True):
+        for delta_N, sieve in zip(chunk.deltas_MN, sieves, strict=True):
             sieve(delta_N, chunk.scratch_N)
-        if factors is not None:
-            for delta_N, factor in zip(deltas_MN, factors, strict=True):
-                delta_N.mul_(factor)
-        yield combine(chunk, values, consensus=consensus)
+        yield combine(chunk, values, consensus=consensus, scales=factors)
 
 
 def _band(dropped: Cut, kept: Cut) -> Callable[[Tensor, Tensor], Tensor]:
