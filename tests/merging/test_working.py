@@ -62,7 +62,10 @@ def test_what_a_process_meets_is_told_as_ever(models: Path, tmp_path: Path, fork
     for pace in (PACE, Pace(threads=1)):
         with pytest.raises(MergeError) as caught:
             finetooth.merge(config, tmp_path / "merged", pace=pace)
-        told.append((caught.value.what, caught.value.where, caught.value.help))
+        # Which of the tensors that are done at the same time is the first to be refused is left to chance.
+        name, *words = caught.value.what.split(" ")
+        assert name in ("`lm_head.weight`", "`model.embed_tokens.weight`")
+        told.append((words, caught.value.where, caught.value.help))
         shutil.rmtree(tmp_path / ".merged.merging")
     assert told[0] == told[1]
     assert told[0][1:] == ("out_dtype", "out_dtype: bfloat16")
