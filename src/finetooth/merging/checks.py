@@ -56,7 +56,7 @@ def before(config: MergeConfig, models: Models, *, shown: str, rules: Sequence[R
     files = Files()
     try:
         facts = merge_facts(config, models, shown=shown, files=files)
-        part = check_merge(facts, all_rules() if rules is None else rules)
+        part = check_merge(facts, all_rules("MRG") if rules is None else rules)
     finally:
         files.close()
     return Report(num_records=0, parts=(part,))
@@ -174,12 +174,13 @@ def _sample(source: TensorSource, buffer: Buffer) -> Sample:
     for entry in source.entries:
         buffer.files.open(entry.file)
     total = source.entries[0].num_elements
-    values = array("f")
-    for start, count in stretches(total):
-        into_N = torch.empty(count)
-        source.read(start, into_N, buffer)
-        values.frombytes(into_N.view(torch.uint8).numpy().data)
-    return Sample(values=values, num_elements=total)
+    places = stretches(total)
+    sample_N = torch.empty(sum(count for _, count in places))
+    done = 0
+    for start, count in places:
+        source.read(start, sample_N[done : done + count], buffer)
+        done += count
+    return Sample(values=array("f", sample_N.numpy().tobytes()), num_elements=total)
 
 
 def stretches(total: int) -> list[tuple[int, int]]:

@@ -23,11 +23,11 @@ __all__ = ["Because", "Hit", "NotRun", "Rule", "all_rules", "rule_of", "select_r
 
 
 @cache
-def all_rules() -> tuple[Rule, ...]:
-    """Return every rule, by code."""
+def all_rules(stage: str = "") -> tuple[Rule, ...]:
+    """Return every rule, by code; or those of a stage alone (`MRG`), the others' modules not being imported."""
     found = []
     for module in iter_modules(__path__):
-        if re.match(r"[a-z]{3}\d{3}_", module.name):
+        if re.match(r"[a-z]{3}\d{3}_", module.name) and module.name.startswith(stage.lower()):
             rules = [
                 value for value in vars(import_module(f"{__name__}.{module.name}")).values() if isinstance(value, Rule)
             ]

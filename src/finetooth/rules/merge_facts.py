@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from finetooth.config import config_of
+from finetooth.config import Config, TokenizerConfig
 from finetooth.errors import FinetoothError
 from finetooth.labels import make_setup
 from finetooth.rules.facts import SetupFacts
@@ -59,9 +59,10 @@ class MergeInput:
 
     @cached_property
     def _loaded(self) -> tuple[SetupFacts | None, str | None]:
-        # Of tokenizer.json alone: transformers takes seconds to import, and merging starts with this.
+        # Of tokenizer.json alone: transformers takes seconds to import, and merging starts with this. The settings are
+        # no user's: nothing has to be validated, and what validates need not be imported.
         try:
-            setup = make_setup(str(self.directory), config_of({"tokenizer.loader": "tokenizers"}))
+            setup = make_setup(str(self.directory), Config(tokenizer=TokenizerConfig(loader="tokenizers")))
         except FinetoothError as error:
             return None, error.what
         return SetupFacts(setup), None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import eq
 
 from finetooth.rules.merge_facts import MergeFacts, MergeInput
 from finetooth.rules.rule import Because, Hit, merge_rule
@@ -71,7 +73,7 @@ def _hits(model: MergeInput) -> Iterator[Hit]:
             # The sum of finite numbers of float32 is finite in float64.
             num_nan = sum(map(math.isnan, values))
             cause, num_bad = ("nan", num_nan) if num_nan else ("infinite", sum(map(math.isinf, values)))
-        elif len(header.shape) >= 2 and len(values) > 1 and min(values) == max(values):
+        elif len(header.shape) >= 2 and len(values) > 1 and all(map(eq, values, repeat(values[0]))):
             cause = "constant"
         if cause is None:
             continue

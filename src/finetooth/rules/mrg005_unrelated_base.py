@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import mul
+from functools import cache
+from operator import mul, sub
 
-from finetooth.rules.merge_facts import MergeFacts, MergeInput
+from finetooth.rules.merge_facts import MergeFacts, MergeInput, Sample
 from finetooth.rules.rule import Because, Hit, NotRun, merge_rule
 
 _MATRICES = 64
@@ -52,16 +53,18 @@ def unrelated_base(facts: MergeFacts) -> Iterator[Hit | NotRun]:
     Ilharco et al., Editing Models with Task Arithmetic (arXiv 2212.04089), on what a task vector is. The limits are
     judgement: a fine-tune changes matrices by some hundredths, long further training by some tenths.
     """
-    if facts.base is None:
+    base = facts.base
+    if base is None:
         return
+    sampled_base = cache(lambda name: _sampled(base, name))
     for model in facts.models:
-        measured = _measure(facts.base, model)
+        measured = _measure(base, sampled_base, model)
         if not measured.changes:
-            yield NotRun("rules_mrg.base_nothing_in_common", {"model": model.name, "base": facts.base.name})
+            yield NotRun("rules_mrg.base_nothing_in_common", {"model": model.name, "base": base.name})
             continue
-        cause = _cause(facts.base, model, measured)
+        cause = _cause(base, model, measured)
         if cause is not None:
-            yield _hit(facts.base, model, cause, measured)
+            yield _hit(base, model, cause, measured)
 
 
 @dataclass(slots=True)
@@ -82,7 +85,15 @@ class _Measured:
         return statistics.median(self.cosines)
 
 
-def _measure(base: MergeInput, model: MergeInput) -> _Measured:
+def _sampled(model: MergeInput, name: str) -> tuple[Sample, float] | None:
+    """Return some elements of a tensor and their length."""
+    sample = model.sample(name)
+    return None if sample is None else (sample, _norm(sample.values))
+
+
+def _measure(
+    base: MergeInput, sampled_base: Callable[[str], tuple[Sample, float] | None], model: MergeInput
+) -> _Measured:
     names = [
         name
         for name, header in base.tensors.items()
@@ -90,17 +101,16 @@ def _measure(base: MergeInput, model: MergeInput) -> _Measured:
     ]
     measured = _Measured()
     for name in _spread(names):
-        ours, theirs = base.sample(name), model.sample(name)
+        ours, theirs = sampled_base(name), _sampled(model, name)
         if ours is None or theirs is None:
             continue
-        before, after = ours.values, theirs.values
-        size = _norm(before)
-        if not math.isfinite(size) or size == 0 or not math.isfinite(_norm(after)):
+        (before, size), (after, size_after) = ours, theirs
+        if not math.isfinite(size) or size == 0 or not math.isfinite(size_after):
             continue  # the matter of MRG004
-        measured.changes.append(_norm([b - a for a, b in zip(before, after, strict=True)]) / size)
-        measured.cosines.append(sum(map(mul, before, after)) / (size * (_norm(after) or 1.0)))
-        measured.num_sampled += len(before)
-        measured.num_elements += ours.num_elements
+        measured.changes.append(_norm(list(map(sub, after.values, before.values))) / size)
+        measured.cosines.append(sum(map(mul, before.values, after.values)) / (size * (size_after or 1.0)))
+        measured.num_sampled += len(before.values)
+        measured.num_elements += before.num_elements
     return measured
 
 
