@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from finetooth.rules import all_rules
+from tests.merging.toys import family
 from tests.sources import PACKAGE
 
 HEAVY = {"torch", "transformers", "trl", "datasets", "pyarrow", "pandas", "peft", "accelerate", "matplotlib", "numpy"}
@@ -67,3 +70,21 @@ def test_demo_imports_nothing_heavy(tmp_path: Path) -> None:
     code, packages = loaded("demo", "--no-train", cwd=tmp_path)
     assert code == 0
     assert not packages & HEAVY
+
+
+def test_merge_imports_no_more_than_it_computes_with(tmp_path: Path) -> None:
+    family(tmp_path)
+    code, packages = loaded(
+        "merge", "a", "b", "--method", "linear", "--weight", "1", "--no-test", "-o", "merged", cwd=tmp_path
+    )
+    assert code == 0
+    assert "torch" in packages
+    assert not packages & {"pydantic", "transformers", "datasets", "peft", "accelerate", "matplotlib", "pyarrow"}
+
+
+def test_rules_of_a_stage_are_imported_alone() -> None:
+    assert all_rules("MRG") == tuple(rule for rule in all_rules() if rule.code.startswith("MRG")) != ()
+    ask = "import sys; from finetooth.rules import all_rules; all_rules('MRG'); print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    imported = re.findall(r"finetooth\.rules\.([a-z]{3})\d{3}_", process.stdout)
+    assert imported == ["mrg"] * len(all_rules("MRG"))
