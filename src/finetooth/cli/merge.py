@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +113,9 @@ def command(
     config: Any = (
         models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
     )
-    from finetooth.merging.merge import merge
-    from finetooth.merging.working import Pace, refuse_device
+    with _uncollected():
+        from finetooth.merging.merge import merge
+        from finetooth.merging.working import Pace, refuse_device
 
     refuse_device(device)
     if sweep or candidate:
@@ -179,6 +182,22 @@ def _look(models: Sequence[str], base: str | None, *, is_file: bool) -> None:
     for model in (*models, *([base] if base else [])):
         reference = ModelReference.parse(model)
         model_directory(reference.path, reference.revision)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import something large, whose objects stay: to search among them for garbage, then and later, takes a while.
+
+    How long, `benchmarks/bench_merging_start.py` tells.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def _tell(invocation: Invocation, report: Report, *, force: bool) -> None:
