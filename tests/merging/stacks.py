@@ -11,7 +11,7 @@ from torch import Tensor
 
 from finetooth.merging.methods import METHODS
 from finetooth.merging.methods.draws import Draws
-from finetooth.merging.methods.stacked import Chunk
+from finetooth.merging.methods.stacked import Chunk, Table
 
 
 class InMemory:
@@ -49,9 +49,9 @@ class InMemory:
 
     def _stretches(self, size: int) -> Iterator[Chunk]:
         for start in range(0, self.models_MN.shape[1], size):
-            models_MN = self.models_MN[:, start : start + size].clone()
+            models = Table.of(self.models_MN[:, start : start + size].clone())
             base_N = None if self.base_N is None else self.base_N[start : start + size].clone()
-            yield Chunk(models_MN, base_N, start, torch.empty(models_MN.shape[1]))
+            yield Chunk(models, base_N, start, torch.empty(models.whole_RN.shape[1]))
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ def row(kind: str, seed: int) -> Tensor:
     return KINDS[kind](torch.randn(SIZE, generator=torch.Generator().manual_seed(seed)))
 
 
-def in_chunks(rows_MN: Tensor, size: int) -> Callable[[], Iterator[Tensor]]:
-    return lambda: iter([part.clone() for part in torch.split(rows_MN, size, dim=1)])
+def in_chunks(rows_MN: Tensor, size: int) -> Callable[[], Iterator[Sequence[Tensor]]]:
+    return lambda: iter([part.clone().unbind() for part in torch.split(rows_MN, size, dim=1)])
 
 
 def sample_of(row_N: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def test_exactly_as_many_are_kept(kind: str, seed: int, number: int) -> None:
 def test_one_pass_is_enough(kind: str) -> None:
     passes = 0
 
-    def stream() -> Iterator[Tensor]:
+    def stream() -> Iterator[Sequence[Tensor]]:
         nonlocal passes
         passes += 1
         yield from in_chunks(row(kind, 1)[None], 4096)()
@@ -160,8 +160,8 @@ def test_a_sample_comes_from_all_over(tmp_path: Path, monkeypatch: pytest.Monkey
         chunk = sample(self)
         if chunk is not None and self.name == "lm_head.weight":
             assert chunk.base_N is not None
-            assert torch.equal(chunk.models_MN[0], chunk.base_N)
-            found.append(chunk.models_MN[0].numpy().reshape(-1, SAMPLE_STRETCH).copy())
+            assert torch.equal(chunk.models.rows[0], chunk.base_N)
+            found.append(chunk.models.rows[0].numpy().reshape(-1, SAMPLE_STRETCH).copy())
         return chunk
 
     monkeypatch.setattr(Stream, "sample", seen)
@@ -178,7 +178,7 @@ def test_a_sample_comes_from_all_over(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("number", [0, SIZE])
 def test_all_or_nothing_takes_no_pass(number: int) -> None:
-    def stream() -> Iterator[Tensor]:
+    def stream() -> Iterator[Sequence[Tensor]]:
         raise AssertionError
 
     row_N = row("even", 1)

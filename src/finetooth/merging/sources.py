@@ -45,26 +45,37 @@ class Files:
         self._descriptors.clear()
 
 
-class Buffer:
-    """Memory into which bytes are read, seen as any dtype."""
+class Views:
+    """Memory that grows to the most numbers that are asked for, seen as bytes and as a tensor of any dtype.
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
+    Chunks are of few lengths, and a view takes as long to make as a short chunk to read.
+    """
+
+    def __init__(self) -> None:
         self._bytes = bytearray(1 << 16)
-        # Chunks are of few lengths, and a view takes as long to make as a short chunk to read.
         self._views: dict[tuple[torch.dtype, int], tuple[memoryview, Tensor]] = {}
 
-    def _view(self, dtype: torch.dtype, size: int) -> tuple[memoryview, Tensor]:
-        """Return the first bytes, and the same as a tensor."""
-        if (dtype, size) not in self._views:
+    def view(self, dtype: torch.dtype, count: int) -> tuple[memoryview, Tensor]:
+        """Return so many numbers, at least one, as bytes and as a tensor; they hold whatever stood there."""
+        found = self._views.get((dtype, count))
+        if found is None:
+            size = count * dtype.itemsize
             if size > len(self._bytes):
                 self._views.clear()
                 self._bytes = bytearray(size)
             if len(self._views) > _MOST_VIEWS:
                 self._views.clear()
-            view = memoryview(self._bytes)[:size]
-            self._views[dtype, size] = view, torch.frombuffer(view, dtype=dtype)
-        return self._views[dtype, size]
+            data = memoryview(self._bytes)[:size]
+            found = self._views[dtype, count] = data, torch.frombuffer(data, dtype=dtype)
+        return found
+
+
+class Buffer:
+    """Memory into which bytes are read, seen as any dtype."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._views = Views()
 
     def read(self, entry: Entry, start: int, count: int) -> Tensor:
         """Return elements of a tensor in the dtype of the file; what was returned before is overwritten.
@@ -73,11 +84,11 @@ class Buffer:
             MergeError: The file ends before them, or cannot be read.
         """
         dtype = DTYPES[entry.dtype]
-        size = count * dtype.itemsize
-        if size == 0:
+        if count == 0:
             return torch.empty(0, dtype=dtype)
-        view, tensor = self._view(dtype, size)
-        offset, done = entry.offset + start * dtype.itemsize, 0
+        view, tensor = self._views.view(dtype, count)
+        size, done = len(view), 0
+        offset = entry.offset + start * (size // count)
         while done < size:
             try:
                 got = os.preadv(self.files[entry.file], [view[done:] if done else view], offset + done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +13,9 @@ from torch import Tensor
 from finetooth.errors import MergeError
 from finetooth.merging.methods.draws import Draws
 from finetooth.merging.methods.spheres import ROW_BLOCK
-from finetooth.merging.methods.stacked import BLOCK, SAMPLE_STRETCH, Chunk
+from finetooth.merging.methods.stacked import BLOCK, SAMPLE_STRETCH, Chunk, Table
 from finetooth.merging.planning import Job
-from finetooth.merging.sources import Buffer, Files
+from finetooth.merging.sources import Buffer, Files, Views
 from finetooth.messages import say
 
 CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 21}
@@ -48,14 +47,6 @@ def on(device: str) -> AbstractContextManager[object]:
     return nullcontext() if torch.get_default_device().type == device else torch.device(device)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of numbers of one length, and each of them: to cut out a row takes as long as to add up a short one."""
-
-    whole_RN: Tensor
-    rows: tuple[Tensor, ...]
-
-
 class Tables:
     """Memory that grows to the largest table that is asked for, and serves all of them one after the other."""
 
@@ -73,7 +64,7 @@ class Tables:
                 self._memory = torch.empty(0)  # let go of before more is asked for
                 self._memory = torch.empty(num_rows * count, **self._kind)
             whole_RN = self._memory[: num_rows * count].view(num_rows, count)
-            self._tables[num_rows, count] = Table(whole_RN, whole_RN.unbind())
+            self._tables[num_rows, count] = Table.of(whole_RN)
         return self._tables[num_rows, count]
 
 
@@ -87,7 +78,7 @@ class Memory:
         self._read = Tables(device="cpu", pin_memory=self.device.type == "cuda")
         self._computed = Tables(device=self.device)
         self._room = Tables(device=self.device)
-        self._written: dict[torch.dtype, Tables] = {}
+        self._written = Views()
 
     def read(self, num_rows: int, count: int) -> Table:
         """Return memory to read so many rows of numbers into."""
@@ -107,11 +98,9 @@ class Memory:
 
     def written(self, merged_N: Tensor, dtype: torch.dtype) -> memoryview:
         """Return the bytes of what is merged, in the dtype in which it is written."""
-        if dtype not in self._written:
-            self._written[dtype] = Tables(device="cpu", dtype=dtype)
-        (row_N,) = self._written[dtype].table(1, merged_N.numel()).rows
+        data, row_N = self._written.view(dtype, merged_N.numel())
         row_N.copy_(merged_N)
-        return row_N.view(torch.uint8).numpy().data
+        return data
 
 
 class Stream:
@@ -181,9 +170,8 @@ class Stream:
             for source, row_N in zip(sources, table.rows, strict=False):
                 part_N = row_N[index * SAMPLE_STRETCH : (index + 1) * SAMPLE_STRETCH]
                 source.read(start, part_N, self.memory.buffer)
-        models_MN = table.whole_RN[: len(self.job.models)]
-        base_N = None if self.job.base is None else table.rows[len(self.job.models)]
-        return Chunk(models_MN, base_N, 0, table.rows[-1])
+        base_N = None if self.job.base is None else table.rows[self.num_models]
+        return Chunk(table.head(self.num_models), base_N, 0, table.rows[-1])
 
     def look(self) -> None:
         """Look for values that are no numbers, where they are not allowed.
@@ -207,9 +195,9 @@ class Stream:
                     base.read(start, read.rows[num_models], self.memory.buffer)
             table = self._computed(read)
             if not (self._is_checked or shows_nan):
-                self._check(table.whole_RN[: num_models + (base is not None)])
+                self._check(table.head(num_models + (base is not None)).whole_RN)
             base_N = None if base is None else table.rows[num_models]
-            yield Chunk(table.whole_RN[:num_models], base_N, start, table.rows[num_models + 1])
+            yield Chunk(table.head(num_models), base_N, start, table.rows[num_models + 1])
         self._is_checked = True
 
     def _computed(self, read: Table) -> Table:

@@ -222,8 +222,8 @@ def _do(number: int) -> None:
     if work.board.is_stopped:
         return
     try:
-        # Whatever memory a method asks for lies where it computes.
-        with on("cpu" if job.method.on_cpu else device):
+        # Whatever memory a method asks for lies where it computes; nothing is differentiated.
+        with torch.inference_mode(), on("cpu" if job.method.on_cpu else device):
             stream = Stream(job, _here.memory, seed=work.seed, chunk=work.pace.chunk_size, allow_nan=work.allow_nan)
             _merge(work, number, stream)
     except BaseException:

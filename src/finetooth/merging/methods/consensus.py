@@ -15,12 +15,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from finetooth.merging.methods.stacked import Table
+
 SIGN = -(1 << 31)
 """The sign bit of fp32."""
 
 
 def agreed_sum(
-    deltas_MN: Tensor,
+    deltas: Table,
     weights: Sequence[float],
     *,
     normalize: bool,
@@ -30,32 +32,32 @@ def agreed_sum(
     """Return the merged task vector; the task vectors are overwritten.
 
     Args:
-        deltas_MN: The task vectors, sparse where they are to be.
+        deltas: The task vectors, sparse where they are to be.
         weights: A weight for each.
         normalize: Whether to divide by the sum of the weights that agree.
         by_count: Whether each model has one vote, whatever its magnitude.
         elect_unweighted: Whether the weights have no say in the election.
     """
     if not elect_unweighted:
-        _weigh(deltas_MN, weights)
-    votes_MN = deltas_MN.sign() if by_count else deltas_MN
-    elected_N = votes_MN[0].clone()
-    for votes_N in votes_MN[1:]:
+        _weigh(deltas.rows, weights)
+    first_N, *others = deltas.whole_RN.sign().unbind() if by_count else deltas.rows
+    elected_N = first_N.clone()
+    for votes_N in others:
         elected_N.add_(votes_N)
     if elect_unweighted:
-        _weigh(deltas_MN, weights)
+        _weigh(deltas.rows, weights)
     # Signs are flipped by their bit, so that what agrees is positive: masks of booleans are many times slower.
     sign_N = elected_N.view(torch.int32).bitwise_and_(SIGN)
-    deltas_MN.view(torch.int32).bitwise_xor_(sign_N)
-    deltas_MN.clamp_(min=0)
-    agreeing_MN = deltas_MN.sign() if normalize else None
-    merged_N = deltas_MN[0]
-    for delta_N in deltas_MN[1:]:
+    deltas.whole_RN.view(torch.int32).bitwise_xor_(sign_N)
+    deltas.whole_RN.clamp_(min=0)
+    agreeing = deltas.whole_RN.sign().unbind() if normalize else None
+    merged_N, *others = deltas.rows
+    for delta_N in others:
         merged_N.add_(delta_N)
-    if agreeing_MN is not None:
-        _weigh(agreeing_MN, weights)
-        divisor_N = agreeing_MN[0]
-        for share_N in agreeing_MN[1:]:
+    if agreeing is not None:
+        _weigh(agreeing, weights)
+        divisor_N, *others = agreeing
+        for share_N in others:
             divisor_N.add_(share_N)
         if min(weights) < 0:
             divisor_N[divisor_N.abs() < _NOTHING] = 1.0
@@ -70,7 +72,7 @@ _NOTHING = 1e-8
 """Weights whose sum is smaller are taken for none."""
 
 
-def _weigh(values_MN: Tensor, weights: Sequence[float]) -> None:
-    for values_N, weight in zip(values_MN, weights, strict=True):
+def _weigh(rows: Sequence[Tensor], weights: Sequence[float]) -> None:
+    for values_N, weight in zip(rows, weights, strict=True):
         if weight != 1.0:
             values_N.mul_(weight)

@@ -21,22 +21,24 @@ _MOST_WAITING = 1 << 18
 """Values that are kept to be counted together."""
 
 
-def counted_cuts(stream: Callable[[], Iterator[Tensor]], nums_kept: Sequence[Sequence[int]]) -> list[list[Cut]]:
+def counted_cuts(
+    stream: Callable[[], Iterator[Sequence[Tensor]]], nums_kept: Sequence[Sequence[int]]
+) -> list[list[Cut]]:
     """Return the cuts that keep so many of the largest magnitudes of each row of a stream.
 
     Args:
-        stream: Yields `[M, N]` in fp32, chunk by chunk; it is gone through twice.
+        stream: Yields M rows of N values in fp32, chunk by chunk; it is gone through twice.
         nums_kept: For each of the M rows, the numbers of values to keep, fewer than there are: one cut each.
     """
     upper = [_Counts(1 << (31 - _SHIFT)) for _ in nums_kept]
-    for values_MN in stream():
-        for counts, values_N, nums in zip(upper, values_MN, nums_kept, strict=True):
+    for rows in stream():
+        for counts, values_N, nums in zip(upper, rows, nums_kept, strict=True):
             if nums:
                 counts.add(_upper(values_N))
     places = [[_place(counts.all(), num) for num in nums] for counts, nums in zip(upper, nums_kept, strict=True)]
     lower = [[_Counts(1 << _SHIFT) for _ in nums] for nums in nums_kept]
-    for values_MN in stream():
-        for values_N, pairs, counted in zip(values_MN, places, lower, strict=True):
+    for rows in stream():
+        for values_N, pairs, counted in zip(rows, places, lower, strict=True):
             if pairs:
                 upper_N, lower_N = _upper(values_N), values_N.view(torch.int32)
                 for (bin_, _), table in zip(pairs, counted, strict=True):

@@ -13,7 +13,7 @@ from finetooth.merging.methods.cut import ALL, NONE, Cut
 
 
 def cuts(
-    stream: Callable[[], Iterator[Tensor]],
+    stream: Callable[[], Iterator[Sequence[Tensor]]],
     size: int,
     nums_kept: Sequence[Sequence[int]],
     sample_MSL: Tensor | None = None,
@@ -21,7 +21,8 @@ def cuts(
     """Return the cuts that keep so many of the largest magnitudes of each row of a stream.
 
     Args:
-        stream: Yields `[M, N]` in fp32, chunk by chunk; it is gone through once where the sample serves, or twice.
+        stream: Yields M rows of N values in fp32, chunk by chunk; it is gone through once where the sample serves, else
+            twice.
         size: The number of elements of each row in all chunks.
         nums_kept: For each of the M rows, the numbers of values to keep: one cut each.
         sample_MSL: S stretches of L values of each row, from all over it.
@@ -39,7 +40,7 @@ def cuts(
 
 
 def _bracketed_cuts(
-    stream: Callable[[], Iterator[Tensor]], size: int, nums_kept: Sequence[Sequence[int]], sample_MSL: Tensor
+    stream: Callable[[], Iterator[Sequence[Tensor]]], size: int, nums_kept: Sequence[Sequence[int]], sample_MSL: Tensor
 ) -> list[list[Cut]] | None:
     """Return the cuts by one pass, or nothing where a bracket does not hold one."""
     most_kept = MOST_KEPT // max(sum(map(len, nums_kept)), 1)
@@ -50,10 +51,10 @@ def _bracketed_cuts(
         if len(brackets[-1]) < len(nums):
             return None
     memory_N = torch.empty(0, dtype=torch.int32)
-    for values_MN in stream():
-        if len(memory_N) < values_MN.shape[1]:
-            memory_N = torch.empty(values_MN.shape[1], dtype=torch.int32)
-        for values_N, ours in zip(values_MN, brackets, strict=True):
+    for rows in stream():
+        if len(memory_N) < len(rows[0]):
+            memory_N = torch.empty(len(rows[0]), dtype=torch.int32)
+        for values_N, ours in zip(rows, brackets, strict=True):
             if ours:
                 bits_N = magnitudes(values_N, memory_N[: len(values_N)])
                 for bracket in ours:

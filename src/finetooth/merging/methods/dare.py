@@ -53,6 +53,6 @@ def _dare(tensor: Stacked, values: Values, *, consensus: bool) -> Iterator[Tenso
     draws = [tensor.draws(index) for index in range(tensor.num_models)]
     scales = [1.0 / density if values["rescale"] and density > 0.0 else 1.0 for density in values["density"]]
     for chunk in tensor.chunks(shows_nan=all(values["weight"]) and not consensus):
-        for delta_N, drawn, density in zip(chunk.deltas_MN, draws, values["density"], strict=True):
+        for delta_N, drawn, density in zip(chunk.deltas.rows, draws, values["density"], strict=True):
             drawn.keep(delta_N, chunk.start, density)
         yield combine(chunk, values, consensus=consensus, scales=scales)

@@ -87,7 +87,7 @@ def _della(tensor: Stacked, values: Values, *, consensus: bool) -> Iterator[Tens
         masks = [] if num_elements(tensor) * tensor.num_models <= 8 * _MASK_BYTES else None
         factors = _factors(tensor, sieves, masks)
     for index, chunk in enumerate(tensor.rows()):
-        for model, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
+        for model, (delta_N, sieve) in enumerate(zip(chunk.deltas.rows, sieves, strict=True)):
             if masks is None:
                 keep(delta_N, sieve.kept(delta_N.abs(), chunk.start))
             else:
@@ -100,7 +100,7 @@ def _factors(tensor: Stacked, sieves: list[_Sieve], masks: list[np.ndarray] | No
     after: list[list[float]] = [[] for _ in sieves]
     for chunk in tensor.rows():
         packed = []
-        for index, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
+        for index, (delta_N, sieve) in enumerate(zip(chunk.deltas.rows, sieves, strict=True)):
             magnitudes_N = delta_N.abs_()
             before[index] += sums(magnitudes_N, sieve.columns)
             kept_N = sieve.kept(magnitudes_N, chunk.start)

@@ -42,10 +42,11 @@ def _in_one_pass(tensor: Stacked, sum_N: Tensor) -> Iterator[Tensor]:
     """Keep the sum of the task vectors, to which the second pass has but to add the base."""
 
     def keep(chunk: Chunk) -> None:
-        first_N, second_N, *others = chunk.deltas_MN
-        kept_N = torch.add(first_N, second_N, out=sum_N[chunk.start : chunk.start + len(first_N)])
+        total_N, *others, last_N = chunk.deltas.rows
         for delta_N in others:
-            kept_N.add_(delta_N)
+            total_N.add_(delta_N)
+        # The memory beyond the cache is written once, and not read.
+        torch.add(total_N, last_N, out=sum_N[chunk.start : chunk.start + total_N.numel()])
 
     factor = float(_share(products(tensor, afterwards=keep)) / tensor.num_models)
     start = 0

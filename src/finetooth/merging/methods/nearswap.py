@@ -24,7 +24,7 @@ def nearswap(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """
     t = values["t"]
     for chunk in tensor.chunks():
-        base_N, other_N = chunk.models_MN
+        base_N, other_N = chunk.models.rows
         distance_N = torch.sub(base_N, other_N, out=chunk.scratch_N).abs_().clamp_(min=_LEAST)
         share_N = distance_N.reciprocal_().mul_(t).clamp_(0, 1)
         other_N.mul_(share_N)

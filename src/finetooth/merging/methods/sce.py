@@ -34,18 +34,17 @@ def sce(tensor: Stacked, values: Values) -> Iterator[Tensor]:
     """
     cut = _cut(tensor, values["select_topk"]) if values["select_topk"] < 1 else ALL
 
-    def selected() -> Iterator[tuple[Chunk, Tensor]]:
+    def selected() -> Iterator[Chunk]:
         sieve = cut.sieve()
         for chunk in tensor.chunks():
-            if cut is ALL:
-                yield chunk, chunk.deltas_MN
-            else:
+            if cut is not ALL:
                 chosen_N = sieve(_variance(chunk)).sign_()
-                yield chunk, chunk.deltas_MN.mul_(chosen_N)
+                chunk.deltas.whole_RN.mul_(chosen_N)
+            yield chunk
 
-    weights = _shares_of_energy(tensor.num_models, (deltas_MN for _, deltas_MN in selected()))
-    for chunk, deltas_MN in selected():
-        yield chunk.add_base(agreed_sum(deltas_MN, weights, normalize=True, elect_unweighted=True))
+    weights = _shares_of_energy(tensor.num_models, selected())
+    for chunk in selected():
+        yield chunk.add_base(agreed_sum(chunk.deltas, weights, normalize=True, elect_unweighted=True))
 
 
 def _cut(tensor: Stacked, share: float) -> Cut:
@@ -65,13 +64,13 @@ def _cut(tensor: Stacked, share: float) -> Cut:
     count = max(int(share * num_varying), 1)
     if bracket is not None and (found := bracket.cut(count)) is not None:
         return found
-    ((found,),) = cuts(lambda: (_variance(chunk)[None] for chunk in tensor.chunks()), size, [[count]])
+    ((found,),) = cuts(lambda: ((_variance(chunk),) for chunk in tensor.chunks()), size, [[count]])
     return found
 
 
 def _num_varying(chunk: Chunk) -> int:
     """Return the number of elements that are not the same in all models; to be asked before their task vectors are."""
-    arrays = chunk.models_MN.numpy()
+    arrays = chunk.models.whole_RN.numpy()
     varies_N = arrays[0] != arrays[-1]
     for first, second in pairwise(arrays):
         varies_N |= first != second
@@ -80,7 +79,7 @@ def _num_varying(chunk: Chunk) -> int:
 
 def _variance(chunk: Chunk) -> Tensor:
     """Return the variance over models of each element, and of none exactly 0: what is kept is told from what is not."""
-    first_N, *others = chunk.deltas_MN.unbind()
+    first_N, *others = chunk.deltas.rows
     mean_N = first_N.clone()
     for delta_N in others:
         mean_N.add_(delta_N)
@@ -95,12 +94,12 @@ def _variance(chunk: Chunk) -> Tensor:
     return total_N
 
 
-def _shares_of_energy(num_models: int, stream: Iterator[Tensor]) -> list[float]:
+def _shares_of_energy(num_models: int, stream: Iterator[Chunk]) -> list[float]:
     energies = [0.0] * num_models
-    for deltas_MN in stream:
-        whole = deltas_MN.shape[1] // BLOCK * BLOCK
-        for index, delta_N in enumerate(deltas_MN):
-            squares_N = delta_N * delta_N
+    for chunk in stream:
+        whole = chunk.scratch_N.numel() // BLOCK * BLOCK
+        for index, delta_N in enumerate(chunk.deltas.rows):
+            squares_N = torch.mul(delta_N, delta_N, out=chunk.scratch_N)
             for block in squares_N[:whole].view(-1, BLOCK).sum(1).tolist():
                 energies[index] += block
             energies[index] += float(squares_N[whole:].sum())

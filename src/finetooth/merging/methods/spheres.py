@@ -7,7 +7,7 @@ tensor finds the products, some arithmetic in fp64 the weights, and a second pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,25 +36,42 @@ def products(tensor: Stacked, along: Along = "tensor", *, afterwards: Callable[[
     """
     if along == "row":
         return torch.cat([_pairs(_as_rows(tensor, chunk)) for chunk in tensor.rows()], dim=-1)
-    sums: Tensor | float = 0.0
     if along == "column":
+        sums: Tensor | float = 0.0
         for chunk in tensor.rows():
             for rows_MRC in torch.split(_as_rows(tensor, chunk), ROW_BLOCK, dim=1):
                 sums = sums + _pairs(rows_MRC.transpose(1, 2))
-    else:
-        for chunk in tensor.chunks(shows_nan=True):
-            values_MN = chunk.deltas_MN
-            whole = values_MN.shape[1] // BLOCK * BLOCK
-            parts_MN = [values_MN] if whole == values_MN.shape[1] else [values_MN[:, :whole], values_MN[:, whole:]]
-            for part_MN in (part_MN for part_MN in parts_MN if part_MN.shape[1]):
-                blocks_MBK = part_MN.reshape(len(part_MN), -1, min(BLOCK, part_MN.shape[1]))
-                sums = _added(sums, _pairs(blocks_MBK))
-            if afterwards is not None:
-                afterwards(chunk)
-    assert isinstance(sums, Tensor)
-    if along == "tensor" and not torch.isfinite(sums).all():
+        assert isinstance(sums, Tensor)
+        return sums
+    whole = _of_whole(tensor, afterwards)
+    if not torch.isfinite(whole).all():
         tensor.look()
-    return sums
+    return whole
+
+
+def _of_whole(tensor: Stacked, afterwards: Callable[[Chunk], None] | None) -> Tensor:
+    """Return the products along a whole tensor: those of its blocks, added up at the end."""
+    found: list[Tensor] = []
+    seen_MN: Tensor | None = None
+    blocks: list[Tensor] = []
+    for chunk in tensor.chunks(shows_nan=True):
+        if chunk.deltas.whole_RN is not seen_MN:
+            seen_MN = chunk.deltas.whole_RN
+            blocks = list(_blocks(seen_MN))
+        found += map(_pairs, blocks)
+        if afterwards is not None:
+            afterwards(chunk)
+    return torch.cat(found, dim=-1).sum(-1)
+
+
+def _blocks(values_MN: Tensor) -> Iterator[Tensor]:
+    """Yield the values in blocks that are summed in fp32, `[M, B, K]`, and what is left over."""
+    count = values_MN.shape[1]
+    whole = count // BLOCK * BLOCK
+    if whole:
+        yield values_MN[:, :whole].reshape(len(values_MN), -1, BLOCK)
+    if whole < count:
+        yield values_MN[:, None, whole:]
 
 
 def arc(products_MM: Tensor, t: float, straight_above: float = 1.0) -> Tensor:
@@ -123,24 +140,16 @@ def as_floats(weights_M: Tensor) -> Sequence[float]:
 
 
 def _as_rows(tensor: Stacked, chunk: Chunk) -> Tensor:
-    return chunk.deltas_MN.view(tensor.num_models, -1, tensor.shape[-1])
-
-
-def _added(sums_MM: Tensor | float, blocks_MMB: Tensor) -> Tensor:
-    """Return a sum with more added to it one after the other: fp64 rounds as well, and chunks must not show."""
-    blocks_MMB[..., 0].add_(sums_MM)
-    return blocks_MMB.cumsum(-1)[..., -1]
+    return chunk.deltas.whole_RN.view(tensor.num_models, -1, tensor.shape[-1])
 
 
 def _pairs(values_MBK: Tensor) -> Tensor:
     """Return the products of all pairs, summed over the last dimension: `[M, M, B]` in fp64."""
     if values_MBK.device.type == "cpu" and values_MBK.stride(-1) == 1:
-        # From the cache, dot by dot is twice as fast as small matrix products are.
-        values = values_MBK.numpy()
-        found = np.empty((len(values), len(values), values.shape[1]))
-        for i, first_BK in enumerate(values):
-            for j, second_BK in enumerate(values[: i + 1]):
-                found[i, j] = found[j, i] = np.vecdot(first_BK, second_BK)
-        return torch.from_numpy(found)
+        # Dot by dot is twice as fast as small matrix products are; all of a stretch before the next (what `order` asks
+        # for), so that it is still in the cache next to the core.
+        values_BMK = values_MBK.numpy().transpose(1, 0, 2)
+        found_BMM = np.vecdot(values_BMK[:, :, None], values_BMK[:, None, :], order="C")
+        return torch.from_numpy(found_BMM).permute(1, 2, 0).to(torch.float64)
     # A product of small matrices for each stretch reads the models once, where pairs one by one read them M times.
     return torch.bmm(values_MBK.transpose(0, 1), values_MBK.permute(1, 2, 0)).permute(1, 2, 0).to(torch.float64)

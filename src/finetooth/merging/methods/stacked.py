@@ -6,8 +6,7 @@ Shape suffixes: M models without the base, N elements of a chunk, R rows, C colu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -21,6 +20,26 @@ depends on how a tensor was cut."""
 
 SAMPLE_STRETCH = 512
 """Elements of a sample that stand side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of numbers of one length, and each of them: to cut out a row takes as long as to add up a short one."""
+
+    whole_RN: Tensor
+    rows: tuple[Tensor, ...]
+    _heads: dict[int, Table] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, whole_RN: Tensor) -> Table:
+        """Return a matrix and its rows."""
+        return cls(whole_RN, whole_RN.unbind())
+
+    def head(self, num_rows: int) -> Table:
+        """Return the first rows: the same object each time."""
+        if num_rows not in self._heads:
+            self._heads[num_rows] = Table(self.whole_RN[:num_rows], self.rows[:num_rows])
+        return self._heads[num_rows]
 
 
 class Stacked(Protocol):
@@ -72,32 +91,39 @@ class Stacked(Protocol):
         """
 
 
-@dataclass(slots=False)
+@dataclass(slots=True)
 class Chunk:
-    """A stretch of a tensor, of all models. A method may write into what it is handed."""
+    """A stretch of a tensor, of all models. A method may write into what it is handed.
 
-    models_MN: Tensor
+    Chunks of one length have their tensors, as Python's objects, in common: what is made of one is good for the next.
+    """
+
+    models: Table
     base_N: Tensor | None
     start: int
     """The place of the first element in the flattened tensor."""
     scratch_N: Tensor
     """Memory to compute in, so that none has to be asked for."""
+    _is_relative: bool = False
 
-    @cached_property
-    def deltas_MN(self) -> Tensor:
+    @property
+    def deltas(self) -> Table:
         """The task vectors: what each model has beyond the base; the models themselves where there is none.
 
         They take the place of the models in memory.
         """
-        return self.models_MN if self.base_N is None else self.models_MN.sub_(self.base_N)
+        if not self._is_relative and self.base_N is not None:
+            self.models.whole_RN.sub_(self.base_N)
+        self._is_relative = True
+        return self.models
 
     def blend(self, weights: Sequence[float]) -> Tensor:
         """Return the weighted sum of the models."""
-        return weighted_sum(self.models_MN, weights)
+        return weighted_sum(self.models.rows, weights)
 
     def blend_deltas(self, weights: Sequence[float], factor: float = 1.0) -> Tensor:
         """Return the base plus the weighted sum of the task vectors, times a factor."""
-        return self.add_base(weighted_sum(self.deltas_MN, weights), factor)
+        return self.add_base(weighted_sum(self.deltas.rows, weights), factor)
 
     def add_base(self, merged_N: Tensor, factor: float = 1.0) -> Tensor:
         """Return a merged task vector, times a factor, on top of the base where there is one."""
@@ -106,9 +132,9 @@ class Chunk:
         return merged_N if factor == 1.0 else merged_N.mul_(factor)
 
 
-def weighted_sum(values_MN: Tensor, weights: Sequence[float]) -> Tensor:
+def weighted_sum(rows: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return the sum of the rows, each times its weight; it overwrites the first row."""
-    total_N, *others = values_MN.unbind()
+    total_N, *others = rows
     if weights[0] != 1.0:
         total_N.mul_(weights[0])
     for values_N, weight in zip(others, weights[1:], strict=True):

@@ -35,14 +35,14 @@ def combine(chunk: Chunk, values: Values, *, consensus: bool, scales: Sequence[f
         scales = [1.0] * len(weights)
     if consensus:
         by_count = values.get("consensus_method") == "count"
-        for delta_N, scale in zip(chunk.deltas_MN, scales, strict=True):
+        for delta_N, scale in zip(chunk.deltas.rows, scales, strict=True):
             if scale != 1.0:
                 delta_N.mul_(scale)
-        merged_N = agreed_sum(chunk.deltas_MN, weights, normalize=normalize, by_count=by_count)
+        merged_N = agreed_sum(chunk.deltas, weights, normalize=normalize, by_count=by_count)
     else:
         weights = shares(weights) if normalize else weights
         products = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
-        merged_N = weighted_sum(chunk.deltas_MN, products)
+        merged_N = weighted_sum(chunk.deltas.rows, products)
     return chunk.add_base(merged_N, factor)
 
 
@@ -75,15 +75,15 @@ def merge_between(
     """
     sample = tensor.sample()
     found = cuts(
-        lambda: (chunk.deltas_MN for chunk in tensor.chunks()),
+        lambda: (chunk.deltas.rows for chunk in tensor.chunks()),
         num_elements(tensor),
         ranks,
-        None if sample is None else sample.deltas_MN.view(tensor.num_models, -1, SAMPLE_STRETCH),
+        None if sample is None else sample.deltas.whole_RN.view(tensor.num_models, -1, SAMPLE_STRETCH),
     )
     factors = _factors(tensor, found) if values["rescale"] else None
     sieves = [_band(*pair) for pair in found]
     for chunk in tensor.chunks():
-        for delta_N, sieve in zip(chunk.deltas_MN, sieves, strict=True):
+        for delta_N, sieve in zip(chunk.deltas.rows, sieves, strict=True):
             sieve(delta_N, chunk.scratch_N)
         yield combine(chunk, values, consensus=consensus, scales=factors)
 
@@ -109,7 +109,7 @@ def _factors(tensor: Stacked, found: Sequence[Sequence[Cut]]) -> list[float]:
     before: list[list[float]] = [[] for _ in found]
     after: list[list[float]] = [[] for _ in found]
     for chunk in tensor.chunks():
-        for index, (delta_N, sieve) in enumerate(zip(chunk.deltas_MN, sieves, strict=True)):
+        for index, (delta_N, sieve) in enumerate(zip(chunk.deltas.rows, sieves, strict=True)):
             before[index] += sums(torch.abs(delta_N, out=chunk.scratch_N))
             after[index] += sums(sieve(delta_N, chunk.scratch_N).abs_())
     return ratios(before, after)
