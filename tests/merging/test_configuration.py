@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from finetooth.errors import ConfigError
-from finetooth.merging.configuration import MergeConfig, load_merges
+from finetooth.merging.configuration import MergeConfig, load_merges, merge_of
 from finetooth.merging.methods import METHODS
 from finetooth.merging.references import ModelReference
 from finetooth.merging.settings import Setting
@@ -160,6 +163,36 @@ def test_what_is_wrong_is_told_with_its_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load(text, tmp_path)
     assert caught.value.where == str(tmp_path / where)
+
+
+@pytest.mark.parametrize(
+    ("document", "where", "message"),
+    [
+        ({}, "merge", "names no `merge_method`"),
+        (
+            {"merge_method": "linear", "models": [{"model": "a"}, {"model": "b", "parameters": {"wieght": 1}}]},
+            "models[1].parameters.wieght",
+            "no parameter `wieght`",
+        ),
+        ({"merge_method": "linear", "models": ({"model": {1, 2}},)}, "models[0].model", "of type set"),
+    ],
+)
+def test_what_is_wrong_in_a_mapping_is_told_with_its_key(document: dict[str, Any], where: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        merge_of(document, "merge")
+    assert caught.value.where == where
+
+
+def test_a_mapping_holds_paths_and_numbers_of_numpy(tmp_path: Path) -> None:
+    values = {"weight": np.float32(0.5), "density": np.int64(1)}
+    document = {"merge_method": "ties", "base_model": tmp_path, "models": ({"model": Path("a"), "parameters": values},)}
+    config = merge_of(document, "merge")
+    assert config.document == {
+        "merge_method": "ties",
+        "base_model": str(tmp_path),
+        "models": [{"model": "a", "parameters": {"weight": 0.5, "density": 1}}],
+    }
+    assert yaml.safe_load(yaml.safe_dump(config.document)) == config.document
 
 
 def test_published_configurations_are_read(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,35 @@ class Node:
     def error(self, what: str, *, help: str | None = None) -> ConfigError:
         """Return an error about this node."""
         return ConfigError(what, where=self.where, help=help)
+
+
+def as_node(value: object, where: str, path: str = "") -> Node:
+    """Return plain data as nodes, whose places are the paths of their keys: `models[0].parameters.weight`.
+
+    Args:
+        value: Mappings, sequences, texts, paths, numbers, truth values and nothing.
+        where: The place of all of it.
+        path: The place within.
+
+    Raises:
+        ConfigError: There is something else in it.
+    """
+    place = path or where
+    if isinstance(value, Mapping):
+        return Node(
+            {str(key): as_node(one, where, f"{path}.{key}" if path else str(key)) for key, one in value.items()}, place
+        )
+    if isinstance(value, list | tuple):
+        return Node([as_node(one, where, f"{path}[{index}]") for index, one in enumerate(value)], place)
+    if value is None or isinstance(value, bool | str):
+        return Node(value, place)
+    if isinstance(value, os.PathLike):
+        return Node(os.fspath(value), place)
+    if isinstance(value, Integral):
+        return Node(int(value), place)  # numpy's, say
+    if isinstance(value, Real):
+        return Node(float(value), place)
+    raise ConfigError(say("yaml.not_plain", kind=type(value).__name__), where=place)
 
 
 def read_documents(path: Path) -> list[Node]:

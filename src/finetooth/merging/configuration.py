@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetooth.config import closest
-from finetooth.config.yamlnodes import Node, parse_documents, read_documents
+from finetooth.config.yamlnodes import Node, as_node, parse_documents, read_documents
 from finetooth.errors import ConfigError
 from finetooth.merging.methods import METHODS, Method
 from finetooth.merging.references import ModelReference
@@ -93,6 +93,11 @@ def load_merges(path: Path) -> list[MergeConfig]:
 def parse_merges(text: str, shown: str) -> list[MergeConfig]:
     """Return the merges of a text; errors name lines of `shown`."""
     return _merges(parse_documents(text, shown), shown)
+
+
+def merge_of(document: Mapping[str, Any], shown: str) -> MergeConfig:
+    """Return the merge of a mapping; errors name its keys, and `shown` where they mean all of it."""
+    return _merges([as_node(document, shown)], shown)[0]
 
 
 def _merges(documents: list[Node], shown: str) -> list[MergeConfig]:
@@ -275,7 +280,9 @@ def _with_roles(config: MergeConfig, one: Slice) -> Slice:
     others = [source for source in one.sources if source.reference != base]
     listed = next((source for source in one.sources if source.reference == base), None)
     if method.base in ("required", "endpoint") and base is None:
-        raise ConfigError(say("merging.no_base", method=method.name), where=config.where, help="base_model: ./base")
+        raise ConfigError(
+            say("merging.no_base", method=method.name), where=config.where, help=say("merging.no_base_help")
+        )
     if method.base == "unused" and base is not None:
         raise ConfigError(
             say("merging.needless_base", method=method.name), where=config.where, help=say("merging.needless_base_help")

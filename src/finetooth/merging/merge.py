@@ -25,7 +25,7 @@ from finetooth.checking import Report, findings_json
 from finetooth.errors import ConfigError, FinetoothError, MergeError
 from finetooth.merging.card import merge_card
 from finetooth.merging.checks import before, refuse
-from finetooth.merging.configuration import MergeConfig, load_merges, parse_merges
+from finetooth.merging.configuration import MergeConfig, load_merges, merge_of
 from finetooth.merging.journal import NAME as JOURNAL
 from finetooth.merging.journal import Journal
 from finetooth.merging.models import OpenModel, notes, open_model
@@ -42,6 +42,8 @@ from finetooth.writing import whole_file
 
 CONFIG, CARD = "merge.yaml", "README.md"
 STAGES, PICKLES = ".stages", ".pickles"
+_MAPPING = "merge"
+"""What a configuration that is no file is called in messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ def merge(
         FinetoothError: The output cannot be written; `resume` goes on where it stopped.
     """
     merges, text = read_config(config)
-    shown = "merge" if isinstance(config, Mapping) else str(config)
+    shown = _MAPPING if isinstance(config, Mapping) else str(config)
     target = Path(os.path.abspath(output))
     work = target.with_name(f".{target.name}.merging")
     _refuse(target, work, force=force, resume=resume)
@@ -155,8 +157,8 @@ def read_config(config: str | Path | Mapping[str, Any]) -> tuple[list[MergeConfi
     if isinstance(config, Mapping):
         import yaml
 
-        text = yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False)
-        return parse_merges(text, "config"), text
+        merge_ = merge_of(config, _MAPPING)
+        return [merge_], yaml.safe_dump(dict(merge_.document), allow_unicode=True, sort_keys=False)
     merges = load_merges(Path(config))
     return merges, Path(config).read_text(encoding="utf-8")
 

@@ -280,6 +280,6 @@ def _value(
         raise ConfigError(
             say("merging.needs", method=config.method.name, name=parameter.name, tensor=name, model=model),
             where=where,
-            help=f"parameters: {{{parameter.name}: 0.5}}",
+            help=say("merging.needs_help", name=parameter.name),
         )
     return parameter.default
