@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.conftest import Finetooth
 from tests.merging.toys import family, read_weights, weights, write_model
@@ -128,6 +129,23 @@ def test_check_merge_exits_with_0_where_all_is_well(here: Finetooth, tmp_path: P
     assert "no findings in a merge of 2 models" in result.out
     assert "指摘はありません（2 モデルのマージ）" in here("check", "--merge", "merge.yaml", "--lang", "ja").out
     assert here("check", "--merge", "merge.yaml", "--merge", "merge.yaml").out.count("── merge.yaml") == 2
+
+
+def test_check_merge_reads_pickles_where_asked(here: Finetooth, tmp_path: Path) -> None:
+    (tmp_path / "merge.yaml").write_text(
+        "merge_method: linear\nmodels: [{model: a}, {model: b}]\nparameters: {weight: 1}\n"
+    )
+    torch.save(read_weights(tmp_path / "a"), tmp_path / "a" / "pytorch_model.bin")
+    (tmp_path / "a" / "model.safetensors").unlink()
+    result = here("check", "--merge", "merge.yaml")
+    assert result.code == 2
+    assert "--allow-pickle reads it as weights alone" in result.err
+    result = here("check", "--merge", "merge.yaml", "--allow-pickle")
+    assert (result.code, result.err) == (0, "")
+    assert "no findings in a merge of 2 models" in result.out
+    result = here("check", "data.jsonl", "--model", "a", "--allow-pickle")
+    assert result.code == 2
+    assert "there is no --merge" in result.err
 
 
 def test_check_merge_with_choices_and_baselines(here: Finetooth, tmp_path: Path) -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from finetooth.cli.merge import command
+from finetooth.cli.modes import _ALWAYS, _PLAIN, _TAKEN
 from tests.cli.conftest import Finetooth
 from tests.merging.lora.adapters import make_adapter, merged_by_peft
 from tests.merging.toys import family, read_weights
@@ -59,6 +62,26 @@ def test_an_adapter_is_extracted(here: Finetooth, tmp_path: Path) -> None:
     assert (again.code, again.err) == (0, "")
 
 
+def test_each_option_is_told_where_it_goes() -> None:
+    with command.make_context("merge", ["a", "-o", "b"]) as context:
+        own = {param.name for param in command.params if param.name in context.params} - {"models"}
+    assert own == {*_ALWAYS, *_PLAIN, *(name for names in _TAKEN.values() for name in names)}
+
+
+def test_pickles_are_extracted_from_where_asked(here: Finetooth, tmp_path: Path) -> None:
+    torch.save(read_weights(tmp_path / "a"), tmp_path / "a" / "pytorch_model.bin")
+    (tmp_path / "a" / "model.safetensors").rename(tmp_path / "before.safetensors")
+    result = here("merge", "a", "--extract", "--base", "base", "-o", "lora")
+    assert result.code == 2
+    assert "--allow-pickle reads it as weights alone" in result.err
+    assert here("merge", "a", "--extract", "--base", "base", "-o", "lora", "--allow-pickle").code == 0
+    (tmp_path / "before.safetensors").rename(tmp_path / "a" / "model.safetensors")
+    assert here("merge", "a", "--extract", "--base", "base", "-o", "same").code == 0
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "lora" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} - {".git"} == {"a", "base", "lora", "one", "same", "two"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -74,6 +97,12 @@ def test_an_adapter_is_extracted(here: Finetooth, tmp_path: Path) -> None:
         (["base", "--adapter", "one", "--method", "linear"], "`--method` does not go with `--adapter`"),
         (["a", "base", "--method", "linear", "--rank", "3"], "`--rank` goes with `--combine`"),
         (["base", "--adapter-scale", "2"], "`--adapter-scale` goes with `--adapter`, which is not given"),
+        (["a", "base", "--method", "linear", "--prompts", "3"], "`--prompts` goes with `--sweep`, which is not given"),
+        (["a", "base", "--method", "slerp", "--sweep", "t=0,1", "--dry-run"], "`--dry-run` does not go with `--sweep`"),
+        (["a", "base", "--method", "slerp", "--candidate", "t=0", "--no-test"], "does not go with `--sweep`"),
+        (["a", "base", "--method", "slerp", "--sweep", "t=0", "--allow-pickle"], "does not go with `--sweep`"),
+        (["base", "--adapter", "one", "--sweep", "t=0"], "`--sweep` does not go with `--adapter`"),
+        (["one", "two", "--combine", "cat", "--weight", "1", "--device", "cpu"], "does not go with `--combine`"),
         (["base", "--adapter", "a"], "no adapter_config.json"),
         (["base", "--adapter", "one", "--adapter-scale", "nan"], "one*nan"),
     ],

@@ -16,43 +16,7 @@ from finetooth.messages import say
 if TYPE_CHECKING:
     from finetooth.merging.lora.extracting import Extraction
 
-FLAGS = ("adapter", "adapter_scale", "combine", "majority_sign", "extract", "rank", "approximate")
-"""The options that are about adapters, by their parameters' names."""
-
 _DTYPES = ("dtype", "out_dtype")
-_TAKEN = {
-    "adapter": (
-        "adapter",
-        "adapter_scale",
-        "tokenizer_source",
-        *_DTYPES,
-        "resume",
-        "dry_run",
-        "allow_pickle",
-        "threads",
-    ),
-    "combine": ("combine", "majority_sign", "rank", "weight", "density", *_DTYPES),
-    "extract": ("extract", "approximate", "rank", "base", *_DTYPES),
-}
-"""What goes with each, beside what goes with all (`--seed`, `--force`)."""
-
-
-def mode_of(flags: Mapping[str, Any]) -> str | None:
-    """Return `adapter`, `combine` or `extract`, whichever is asked for.
-
-    Raises:
-        ConfigError: Something is given that does not go with it.
-    """
-    given = [name for name, value in flags.items() if value not in (None, (), False)]
-    mode = next((name for name in ("combine", "extract", "adapter") if name in given), None)
-    taken = _TAKEN[mode] if mode else [name for name in flags if name not in FLAGS]
-    for name in given:
-        if name not in taken:
-            flag = "--" + name.replace("_", "-")
-            beside = f"--{mode}" if mode else next(f"--{one}" for one, names in _TAKEN.items() if name in names)
-            what = "cli_merge.does_not_go" if mode else "cli_merge.goes_with"
-            raise ConfigError(say(what, flag=flag, mode=beside), where=flag, help=say("cli_merge.take_out", flag=flag))
-    return mode
 
 
 def adapted(models: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +70,7 @@ def extract(
     *,
     seed: int,
     force: bool,
+    allow_pickle: bool,
     progress: Any,
 ) -> None:
     """Extract an adapter, and print what it keeps.
@@ -129,6 +94,7 @@ def extract(
             dtype=flags["out_dtype"] or flags["dtype"] or "float32",
             seed=seed,
             force=force,
+            allow_pickle=allow_pickle,
             on_progress=progress.update,
         )
     for line in table(extraction):

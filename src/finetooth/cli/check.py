@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,7 @@ _MERGE_ALONE = "finetooth check --merge merge.yaml"
 @option("--against", multiple=True, choices=tuple(WAYS), help_key="cli_check.against")
 @option("--eval-data", multiple=True, metavar="DATA", help_key="cli_check.eval_data")
 @option("--merge", "merges", multiple=True, metavar="CONFIG", help_key="cli_check.merge")
+@option("--allow-pickle", is_flag=True, help_key="cli_check.allow_pickle")
 @option("--format", "format_name", choices=FORMATS, default="text", help_key="cli_check.format")
 @option("-o", "--output", metavar="FILE", help_key="cli_inspect.output")
 @option("--exit-zero", is_flag=True, help_key="cli_check.exit_zero")
@@ -60,6 +62,7 @@ def command(
     against: tuple[str, ...],
     eval_data: tuple[str, ...],
     merges: tuple[str, ...],
+    allow_pickle: bool,
     format_name: str,
     output: str | None,
     exit_zero: bool,
@@ -73,6 +76,9 @@ def command(
                                                "--eval-data": eval_data}.items() if value), None)  # fmt: skip
         if given is not None:
             raise ConfigError(say("cli_check.merge_and_data", name=given), where="--merge", help=_MERGE_ALONE)
+    elif allow_pickle:
+        what = say("cli_check.pickle_without_merge")
+        raise ConfigError(what, where="--allow-pickle", help=_MERGE_ALONE)
     elif not data:
         raise ConfigError(say("cli.missing_argument", argument="DATA"), where="finetooth check", help=_HELP)
     elif not models:
@@ -82,7 +88,7 @@ def command(
     refuse_input(output, (*data, *eval_data, *merges))
     rules = select_rules(config.check.select, config.check.ignore)
     if merges:
-        report = _check_merges(merges, rules)
+        report = _check_merges(merges, rules, allow_pickle=allow_pickle)
     else:
         report = _check_data(
             invocation, data, eval_data, models, against, rules,
@@ -103,12 +109,18 @@ def command(
     return int(fails(report, fail_on))
 
 
-def _check_merges(merges: Sequence[str], rules: Sequence[Rule]) -> Report:
+def _check_merges(merges: Sequence[str], rules: Sequence[Rule], *, allow_pickle: bool) -> Report:
     """Check merges by their configurations; data takes no part."""
+    import tempfile
+
     from finetooth.merging.checks import check_configuration
     from finetooth.merging.configuration import load_merges
 
-    parts = [part for path in merges for part in check_configuration(load_merges(Path(path)), shown=path, rules=rules)]
+    parts: list[SetupReport] = []
+    with tempfile.TemporaryDirectory() if allow_pickle else nullcontext() as folder:
+        pickles = None if folder is None else Path(folder)
+        for path in merges:
+            parts += check_configuration(load_merges(Path(path)), shown=path, rules=rules, pickles=pickles)
     return Report(num_records=0, parts=tuple(parts))
 
 

@@ -15,6 +15,7 @@ import click
 
 from finetooth.cli import adapters, sweeps
 from finetooth.cli.flags import SETUP_FLAGS
+from finetooth.cli.modes import CONFIGURATION, given_options, mode_of
 from finetooth.cli.options import Invocation, argument, option, subcommand
 from finetooth.config.yamlnodes import read_documents
 from finetooth.errors import ConfigError
@@ -92,33 +93,36 @@ def command(
     **flags: Any,
 ) -> int | None:
     """Merge models."""
-    running = {"resume": resume, "dry_run": dry_run, "allow_pickle": allow_pickle, "threads": threads or None}
-    mode = adapters.mode_of(flags | running)
+    given = given_options(click.get_current_context())
+    mode = mode_of(given)
     if mode == "combine":
         adapters.combine(invocation, models, output, flags, seed=seed, force=force)
         return None
     if mode == "extract":
         progress = _Progress(quiet=invocation.quiet)
-        adapters.extract(invocation, models, output, flags, seed=seed, force=force, progress=progress)
+        adapters.extract(
+            invocation, models, output, flags, seed=seed, force=force, allow_pickle=allow_pickle, progress=progress
+        )
         return None
     is_file = len(models) == 1 and models[0].endswith(_YAML)
-    if mode is None:
-        flags = {name: value for name, value in flags.items() if name not in adapters.FLAGS}
     if is_file:
-        given = next((name for name, value in flags.items() if value not in (None, (), False)), None)
-        if given is not None:
-            flag = "--" + given.replace("_", "-")
-            raise ConfigError(say("cli_merge.flag_and_file", flag=flag), where=models[0], help=say("cli_merge.either"))
+        beside = next((flag for name, flag in given.items() if name in (*CONFIGURATION, "adapter")), None)
+        if beside is not None:
+            raise ConfigError(
+                say("cli_merge.flag_and_file", flag=beside), where=models[0], help=say("cli_merge.either")
+            )
     _look(models, flags.get("base"), is_file=is_file)
-    config: Any = (
-        models[0] if is_file else configuration(models, **flags) if mode is None else adapters.adapted(models, flags)
-    )
+    config: Any
+    if mode == "adapter":
+        config = adapters.adapted(models, flags)
+    else:
+        config = models[0] if is_file else configuration(models, **{name: flags[name] for name in CONFIGURATION})
     with _uncollected():
         from finetooth.merging.merge import merge
         from finetooth.merging.working import Pace, refuse_device
 
     refuse_device(device)
-    if sweep or candidate:
+    if mode == "sweep":
         sweeps.sweep(
             invocation,
             config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -51,7 +52,7 @@ def before(config: MergeConfig, models: Models, *, shown: str, rules: Sequence[R
         config: The merge.
         models: Its models, opened; those that take part and are not there are left out.
         shown: What the report calls the merge.
-        rules: The rules that are run; `None` takes all.
+        rules: The rules that are run; `None` takes those of merges.
     """
     files = Files()
     try:
@@ -74,11 +75,17 @@ def refuse(report: Report) -> None:
 
 
 def check_configuration(
-    merges: Sequence[MergeConfig], *, shown: str, rules: Sequence[Rule] | None = None
+    merges: Sequence[MergeConfig], *, shown: str, rules: Sequence[Rule] | None = None, pickles: Path | None = None
 ) -> tuple[SetupReport, ...]:
     """Check the merges of a file, none of which is made: a part of the report each.
 
     What an earlier merge of the file makes is not there yet, and is said not to have been checked.
+
+    Args:
+        merges: The merges.
+        shown: What the report calls the file.
+        rules: The rules that are run; `None` takes those of merges.
+        pickles: Where `.bin` files are converted to; `None`: they are refused.
 
     Raises:
         FinetoothError: A model cannot be opened, or no rule found an error and yet the merge cannot be planned.
@@ -90,7 +97,7 @@ def check_configuration(
         made: list[str] = []
         for reference in one.references:
             try:
-                models[reference] = open_model(reference)
+                models[reference] = open_model(reference, pickles=pickles)
             except ConfigError as error:
                 raise error.at(one.where) from error
             except MergeError:

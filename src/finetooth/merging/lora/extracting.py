@@ -104,6 +104,7 @@ def extract_adapter(
     dtype: str = "float32",
     seed: int = 0,
     force: bool = False,
+    allow_pickle: bool = False,
     on_progress: Progress | None = None,
 ) -> Extraction:
     """Extract a LoRA from a fine-tune: of each linear layer's change, the nearest of that rank.
@@ -119,6 +120,7 @@ def extract_adapter(
         dtype: Of the factors: `float32`, `bfloat16` or `float16`. What is held whole keeps the fine-tune's.
         seed: Of the sketches.
         force: Whether an adapter at that place, made by finetooth, is replaced.
+        allow_pickle: Whether `.bin` files are read, as weights alone.
         on_progress: Is told how far it is.
 
     Returns:
@@ -131,11 +133,12 @@ def extract_adapter(
     """
     if rank < 1:
         raise ConfigError(say("lora.bad_rank", value=rank), where="--rank", help="--rank 16")
-    opened, tuned = (open_model(ModelReference.parse(one)) for one in (base, model))
     record = {"extract": model, "base": base, "rank": rank, "exact": exact, "dtype": dtype}
     files = Files()
     try:
         with adapter_directory(output, force=force) as directory:
+            pickles = directory.parent / "pickles" if allow_pickle else None
+            opened, tuned = (open_model(ModelReference.parse(one), pickles=pickles) for one in (base, model))
             buffer = Buffer(files)
             changes = _changes(opened, tuned, files, buffer)
             slots = list(_slots(changes, rank, getattr(torch, dtype)))
