@@ -18,10 +18,10 @@ from finetooth.merging.planning import Job
 from finetooth.merging.sources import Buffer, Files, Views
 from finetooth.messages import say
 
-CHUNKS = {"cpu": 1 << 16, "cuda": 1 << 21}
-"""Elements of a chunk by device: several models of them fit into the cache next to a core, where operations are
-faster than beyond it; a GPU takes no longer over many of them than to be told of an operation. Whole numbers of
-`BLOCK`s."""
+CHUNKS = {"cpu": 1 << 17, "cuda": 1 << 21}
+"""Elements of a chunk by device: several models of them fit into the caches, where operations are faster than beyond
+them, and are many beside what each chunk costs; a GPU takes no longer over many of them than to be told of an
+operation. Whole numbers of `BLOCK`s."""
 
 MOST_SAMPLED = 1 << 17
 """The most elements of a sample; small tensors have a sixteenth of theirs."""
