@@ -96,6 +96,30 @@ def test_the_trial_leaves_the_model_as_it_was() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("refused", [("forest_sdpa",), ("forest_sdpa", "sdpa")])
+def test_an_attention_that_refuses_the_model_is_passed_over(
+    refused: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As FlexAttention refuses heads narrower than 16, for padded rows as well."""
+
+    def tried(model: Any, *more: Any, **options: Any) -> Trial:
+        if model.config._attn_implementation in refused:
+            raise NotImplementedError("too narrow")
+        return try_packs(model, *more, **options)
+
+    monkeypatch.setattr("finetooth.training.trainer.try_packs", tried)
+    model = toy("Llama")
+    trainer = ForestTrainer(model, arguments(tmp_path, max_steps=2), train_dataset=persona_rows(8), pack="forest")
+    if "sdpa" in refused:
+        with pytest.raises(NotImplementedError, match="too narrow"):
+            trainer.choose_packing()
+    else:
+        assert trainer.choose_packing() == "forest"
+        assert model.config._attn_implementation == "sdpa"
+        trainer.train()
+        assert len(losses(trainer)) == 2
+
+
 @pytest.mark.parametrize("kind", MIX_OTHERWISE)
 def test_training_falls_back_to_padding_and_says_so(kind: str, tmp_path: Path) -> None:
     said: list[str] = []

@@ -155,11 +155,18 @@ class ForestMixin(WholeCheckpoints):
         attentions = self._attentions
         if not attentions and own == "sdpa":
             attentions = (FOREST_SDPA if self.args.device.type == "cpu" else "flex_attention", "sdpa")
-        trial = None
+        trial: Trial | None = None
         for attention in attentions:
             base.set_attn_implementation(attention)
-            trial = try_packs(model, head, ids=ids, longest=longest)
-            if self._agreed(trial.passed):
+            try:
+                trial = try_packs(model, head, ids=ids, longest=longest)
+            except RuntimeError:
+                # FlexAttention takes no heads narrower than 16, not even for padded rows.
+                if attention == attentions[-1]:
+                    raise
+                trial = None
+            if self._agreed(trial is not None and trial.passed):
+                assert trial is not None
                 return trial
         # Where none is right, the last one stays: it is the one that padded rows suit best.
         return trial or try_packs(model, head, ids=ids, longest=longest)
