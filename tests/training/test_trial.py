@@ -108,13 +108,17 @@ def test_an_attention_that_refuses_the_model_is_passed_over(
         return try_packs(model, *more, **options)
 
     monkeypatch.setattr("finetooth.training.trainer.try_packs", tried)
+    said: list[str] = []
     model = toy("Llama")
-    trainer = ForestTrainer(model, arguments(tmp_path, max_steps=2), train_dataset=persona_rows(8), pack="forest")
+    trainer = ForestTrainer(
+        model, arguments(tmp_path, max_steps=2), train_dataset=persona_rows(8), pack="forest", on_choice=said.append
+    )
     if "sdpa" in refused:
         with pytest.raises(NotImplementedError, match="too narrow"):
             trainer.choose_packing()
     else:
         assert trainer.choose_packing() == "forest"
+        assert said[0] == "forest_sdpa cannot compute this model, and another attention is tried: too narrow"
         assert model.config._attn_implementation == "sdpa"
         trainer.train()
         assert len(losses(trainer)) == 2

@@ -160,11 +160,13 @@ class ForestMixin(WholeCheckpoints):
             base.set_attn_implementation(attention)
             try:
                 trial = try_packs(model, head, ids=ids, longest=longest)
-            except RuntimeError:
+            except RuntimeError as error:
                 # FlexAttention takes no heads narrower than 16, not even for padded rows.
                 if attention == attentions[-1]:
                     raise
                 trial = None
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                self._on_choice(say("training.attention_refused", attention=attention, reason=reason))
             if self._agreed(trial is not None and trial.passed):
                 assert trial is not None
                 return trial
