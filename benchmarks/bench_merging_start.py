@@ -26,7 +26,7 @@ import gc, time
 import finetooth.merging.merge
 {after}
 from finetooth.rules import all_rules
-all_rules()
+all_rules("MRG")
 print(time.process_time())
 """
 

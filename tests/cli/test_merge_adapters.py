@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from finetooth.cli.merge import command
-from finetooth.cli.modes import _ALWAYS, _PLAIN, _TAKEN
+from finetooth.cli.modes import ALWAYS, PLAIN, TAKEN
 from tests.cli.conftest import Finetooth
 from tests.merging.lora.adapters import make_adapter, merged_by_peft
 from tests.merging.toys import family, read_weights
@@ -65,7 +65,7 @@ def test_an_adapter_is_extracted(here: Finetooth, tmp_path: Path) -> None:
 def test_each_option_is_told_where_it_goes() -> None:
     with command.make_context("merge", ["a", "-o", "b"]) as context:
         own = {param.name for param in command.params if param.name in context.params} - {"models"}
-    assert own == {*_ALWAYS, *_PLAIN, *(name for names in _TAKEN.values() for name in names)}
+    assert own == {*ALWAYS, *PLAIN, *(name for names in TAKEN.values() for name in names)}
 
 
 def test_pickles_are_extracted_from_where_asked(here: Finetooth, tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ from finetooth.messages import say
 if TYPE_CHECKING:
     from finetooth.merging.lora.extracting import Extraction
 
-_DTYPES = ("dtype", "out_dtype")
-
 
 def adapted(models: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration that merges an adapter into its base.
@@ -27,7 +25,7 @@ def adapted(models: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
     """
     scale = flags["adapter_scale"]
     model = f"{_only(models, '--adapter')}+{flags['adapter']}" + ("" if scale is None else f"*{scale!r}")
-    config = {name: flags[name] for name in (*_DTYPES, "tokenizer_source") if flags[name] is not None}
+    config = {name: flags[name] for name in ("dtype", "out_dtype", "tokenizer_source") if flags[name] is not None}
     return {"merge_method": "passthrough", "models": [{"model": model}], **config}
 
 

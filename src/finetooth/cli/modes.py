@@ -15,7 +15,7 @@ CONFIGURATION = ("method", "base", "weight", "density", "t", "parameter", "dtype
 _DTYPES = ("dtype", "out_dtype")
 _WORK = ("resume", "threads", "device")
 _RESULT = ("dry_run", "shard_gb", "no_test", "allow_pickle")
-_TAKEN: dict[str, tuple[str, ...]] = {
+TAKEN: dict[str, tuple[str, ...]] = {
     "combine": ("combine", "majority_sign", "rank", "weight", "density", *_DTYPES),
     "extract": ("extract", "approximate", "rank", "base", "allow_pickle", *_DTYPES),
     "adapter": ("adapter", "adapter_scale", "tokenizer_source", *_DTYPES, *_WORK, *_RESULT),
@@ -24,10 +24,11 @@ _TAKEN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What goes with each way."""
 
-_PLAIN = (*CONFIGURATION, *_WORK, *_RESULT)
+PLAIN = (*CONFIGURATION, *_WORK, *_RESULT)
 """What goes with a merge of models."""
 
-_ALWAYS = ("output", "seed", "force")
+ALWAYS = ("output", "seed", "force")
+"""What goes with every way."""
 
 
 def mode_of(given: Mapping[str, str]) -> str | None:
@@ -39,15 +40,15 @@ def mode_of(given: Mapping[str, str]) -> str | None:
     Raises:
         ConfigError: One does not go with it.
     """
-    mode = next((name for name in _TAKEN if name in given), "sweep" if "candidate" in given else None)
-    taken = _TAKEN[mode] if mode else _PLAIN
+    mode = next((name for name in TAKEN if name in given), "sweep" if "candidate" in given else None)
+    taken = TAKEN[mode] if mode else PLAIN
     for name, flag in given.items():
-        if name in (*taken, *_ALWAYS):
+        if name in (*taken, *ALWAYS):
             continue
         if mode:
             what = say("cli_merge.does_not_go", flag=flag, mode=f"--{mode}")
         else:
-            home = next(home for home, names in _TAKEN.items() if name in names)
+            home = next(home for home, names in TAKEN.items() if name in names)
             what = say("cli_merge.goes_with", flag=flag, mode=f"--{home}")
         raise ConfigError(what, where=flag, help=say("cli_merge.take_out", flag=flag))
     return mode

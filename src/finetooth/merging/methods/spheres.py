@@ -69,7 +69,7 @@ def _blocks(values_MN: Tensor) -> Iterator[Tensor]:
     count = values_MN.shape[1]
     whole = count // BLOCK * BLOCK
     if whole:
-        yield values_MN[:, :whole].reshape(len(values_MN), -1, BLOCK)
+        yield values_MN[:, :whole].view(len(values_MN), -1, BLOCK)
     if whole < count:
         yield values_MN[:, None, whole:]
 
